@@ -1,0 +1,1 @@
+"""The offline builder: captions in, shards and a search index out."""

@@ -1,0 +1,44 @@
+"""Turn captions into an index: python -m build_index --corpus CAPTIONS."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from build_index.config import BuildConfig
+from shards import commands
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    config = commands.parse(BuildConfig, arguments, "build_index")
+    return commands.run(lambda: _build(config))
+
+
+def _build(config: BuildConfig) -> int:
+    from build_index.pipeline import build  # heavy libraries load after the flags are parsed
+
+    started = time.monotonic()
+    report = build(config)
+    for note in report.notes:
+        print(f"note: {note}")
+    if not report.embedded and not report.refusals:
+        print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before")
+        return commands.DONE
+    tally = report.manifest.tally
+    size = sum(file.bytes for file in report.manifest.files())
+    print(
+        f"{report.folder}: {report.manifest.rows:,} captions, {report.embedded:,} embedded now, "
+        f"{size / 1e6:,.1f} MB, {time.monotonic() - started:,.0f} s\n"
+        f"  read {tally.read:,} = kept {tally.kept:,} + duplicates {tally.duplicates:,} "
+        f"+ refused {sum(tally.refused.values()):,}\n"
+        f"  encoder {report.manifest.encoder.describe()}"
+    )
+    for reason, places in sorted(report.refusals.places.items()):
+        print(f"  refused {report.refusals.rows[reason]:,} rows, {reason}, for example: {places[0]}")
+    print(f'  try: python -m build_index.search {report.folder} "a dog on the beach"')
+    print(f"  use: python -m labeler images/ --index {report.folder}")
+    return commands.FINISHED_WITH_REFUSALS if report.refusals else commands.DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

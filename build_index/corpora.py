@@ -1,0 +1,197 @@
+"""Which files hold a corpus's captions, and in which column: a table of presets, and what else a user may write."""
+
+import glob
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+
+from build_index.config import BuildConfig
+from build_index.errors import CorpusError
+from encoders.hub import offline_where_no_hub_resolves
+
+DEMO = "demo"
+DEMO_FILE = Path(__file__).parent / "data" / "demo.txt"
+"""149 sentences of our own about everyday things, so that something can be built with no download."""
+
+HUB = "hf://datasets/"
+SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
+COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
+CAPTION_COLUMNS = ("caption", "captions", "text", "TEXT", "txt", "top_caption", "sentences", "vlm_caption", "alt_text")
+"""Names under which corpora keep their captions, tried in this order where no preset and no flag decides."""
+
+
+@dataclass(frozen=True)
+class CorpusPreset:
+    """A named corpus.
+
+    Attributes:
+        hub: where the Hugging Face hub keeps its parquet files, as a glob below `hf://datasets/`.
+        local: globs of the same files under `--data-dir`, tried in order; the first that matches anything is used.
+        columns: names of the caption column, first match wins.
+    """
+
+    hub: str
+    local: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+CORPORA = {
+    "cc3m": CorpusPreset(
+        "google-research-datasets/conceptual_captions/unlabeled/train-*.parquet",
+        ("**/unlabeled/train-*.parquet", "**/*cc3m*.parquet", "**/Train*GCC*.tsv", "**/*GCC*.tsv", "**/*cc3m*.tsv"),
+        ("caption",),
+    ),
+    "cc12m": CorpusPreset(
+        "google-research-datasets/conceptual_12m@refs%2Fconvert%2Fparquet/default/train/*.parquet",
+        ("**/*cc12m*.parquet", "**/*cc12m*.tsv", "**/*conceptual_12m*.parquet"),
+        ("caption",),
+    ),
+    "coco": CorpusPreset(
+        "ChristophSchuhmann/MS_COCO_2017_URL_TEXT/mscoco.parquet",
+        ("**/mscoco.parquet", "**/*coco*.parquet", "**/captions_train*.json", "**/captions_val*.json"),
+        ("caption", "TEXT", "sentences"),
+    ),
+    "flickr30k": CorpusPreset(
+        "nlphuji/flickr30k@refs%2Fconvert%2Fparquet/**/*.parquet",
+        ("**/*flickr30k*.parquet", "**/*flickr30k*.csv", "**/results_20130124.token"),
+        ("caption", "captions", "raw"),
+    ),
+    "laion": CorpusPreset("laion/laion-art/*.parquet", ("**/*.parquet",), ("TEXT", "caption", "text")),
+    "redcaps": CorpusPreset(
+        "red_caps@refs%2Fconvert%2Fparquet/all/train/*.parquet",
+        ("**/*redcaps*.parquet", "**/annotations/*.json", "**/*.parquet"),
+        ("caption", "raw_caption"),
+    ),
+    "coyo": CorpusPreset("kakaobrain/coyo-700m/data/*.parquet", ("**/*coyo*.parquet", "**/*.parquet"), ("text",)),
+    "img2dataset": CorpusPreset("", ("**/[0-9][0-9][0-9][0-9][0-9]*.parquet",), ("caption",)),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of captions.
+
+    Attributes:
+        uri: a local path, or a URL that fsspec understands.
+        columns: names of the caption column, first match wins; empty to find it by name.
+    """
+
+    uri: str
+    columns: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """File type without its dot and its compression.
+
+        >>> Source("a/b.TSV.gz", ()).kind
+        'tsv'
+        """
+        return _split(self.uri)[0].lstrip(".")
+
+    @property
+    def compression(self) -> str:
+        """`.gz`, `.zst`, `.bz2`, `.xz`, or nothing."""
+        return _split(self.uri)[1]
+
+
+def corpus_name(config: BuildConfig) -> str:
+    """The index's name: as given, or the preset's, or the first file's.
+
+    >>> corpus_name(BuildConfig(corpus=("captions/tate_places.parquet",)))
+    'tate_places'
+    """
+    if config.name:
+        return config.name
+    first = config.corpus[0].rstrip("/").rsplit("/", 1)[-1]
+    stem = first.split(".")[0] if _split(first)[0] else first
+    return re.sub(r"[^\w-]+", "-", stem).strip("-") or "captions"
+
+
+def find_sources(config: BuildConfig) -> list[Source]:
+    """Every file of a build, in the order in which its captions get their rows.
+
+    Raises:
+        CorpusError: something written after `--corpus` means no file.
+    """
+    columns = (config.caption_column,) if config.caption_column else ()
+    sources: dict[str, Source] = {}
+    for corpus in config.corpus:
+        for source in _sources_of(corpus, config.data_dir, columns):
+            sources.setdefault(source.uri, source)
+    return list(sources.values())
+
+
+def _sources_of(corpus: str, data_dir: Path | None, columns: tuple[str, ...]) -> list[Source]:
+    if corpus == DEMO:
+        return [Source(str(DEMO_FILE), ())]
+    preset = CORPORA.get(corpus)
+    if preset is not None:
+        return [Source(uri, columns or preset.columns) for uri in _preset_files(corpus, preset, data_dir)]
+    if "://" in corpus:
+        return [Source(uri, columns) for uri in _remote_files(corpus)]
+    return [Source(uri, columns) for uri in _local_files(corpus)]
+
+
+def _preset_files(name: str, preset: CorpusPreset, data_dir: Path | None) -> list[str]:
+    if data_dir is None:
+        if not preset.hub:
+            raise CorpusError(f"--corpus {name}: give the folder with --data-dir")
+        return _remote_files(HUB + preset.hub)
+    if data_dir.is_file():
+        return [str(data_dir)]
+    for pattern in preset.local:
+        found = sorted(str(path) for path in data_dir.glob(pattern) if path.is_file())
+        if found:
+            return found
+    there = ", ".join(sorted(path.name for path in data_dir.glob("*"))[:8]) or "nothing"
+    raise CorpusError(
+        f"--data-dir {data_dir}: no file of {name} there (looked for {', '.join(preset.local)}; found {there}); "
+        f"name the files themselves with --corpus instead"
+    )
+
+
+def _local_files(corpus: str) -> list[str]:
+    path = Path(corpus)
+    if path.is_file():
+        return [corpus]
+    if path.is_dir():
+        found = sorted(str(child) for child in path.rglob("*") if child.is_file() and _split(child.name)[0])
+        if not found:
+            raise CorpusError(f"--corpus {corpus}: no captions below that folder (looked for {', '.join(SUFFIXES)})")
+        return found
+    found = sorted(path for path in glob.glob(corpus, recursive=True) if Path(path).is_file())  # noqa: PTH207  # keeps a user's spelling
+    if not found:
+        presets = ", ".join([*CORPORA, DEMO])
+        raise CorpusError(f"--corpus {corpus}: no such file, folder or glob, and no preset (presets: {presets})")
+    return found
+
+
+def _remote_files(uri: str) -> list[str]:
+    protocol = uri.split("://", 1)[0]
+    try:
+        if not re.search(r"[*?\[]", uri):
+            return [uri]
+        with offline_where_no_hub_resolves():
+            filesystem, path = fsspec.core.url_to_fs(uri)
+            found = sorted(f"{protocol}://{name}" for name in filesystem.glob(path))
+    except Exception as error:  # every filesystem of fsspec raises its own kinds
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise CorpusError(
+            f"--corpus {uri}: cannot be reached ({reason}); "
+            f"with a copy on this machine, use --data-dir FOLDER or --corpus FILES"
+        ) from error
+    if not found:
+        raise CorpusError(f"--corpus {uri}: nothing there matches")
+    return found
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The type and the compression at the end of a name; the type is empty if it is not one we read."""
+    lower = name.lower().split("?")[0]
+    compression = next((mark for mark in COMPRESSIONS if mark and lower.endswith(mark)), "")
+    bare = lower.removesuffix(compression)
+    if bare.endswith(".token"):
+        return ".tsv", compression
+    return next((suffix for suffix in SUFFIXES if bare.endswith(suffix)), ""), compression

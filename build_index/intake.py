@@ -1,0 +1,188 @@
+"""From files to parts: every row that is read is kept, counted as a duplicate, or refused with a reason."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from build_index.cleaning import Refusal, clean
+from build_index.corpora import Source
+from build_index.dedup import SeenCaptions
+from build_index.readers import Chunk, Problem, read_source
+from shards import Index
+from shards.manifest import Tally
+from shards.writer import PartRows, text_hash
+
+EXAMPLES_PER_REASON = 5
+
+
+class Counts:
+    """How often each row's caption was met: uint32, growing."""
+
+    def __init__(self, counts: NDArray[np.uint32]) -> None:
+        self._counts = np.array(counts, np.uint32)
+        self._rows = len(counts)
+
+    def add(self, rows: Sequence[int]) -> None:
+        """Count one more meeting for each of these rows; rows may repeat and may be new."""
+        self._rows = max(self._rows, max(rows, default=-1) + 1)
+        if self._rows > len(self._counts):
+            grown = np.zeros(max(self._rows, 2 * len(self._counts)), np.uint32)
+            grown[: len(self._counts)] = self._counts
+            self._counts = grown
+        np.add.at(self._counts, np.asarray(rows, np.int64), 1)
+
+    def array(self) -> NDArray[np.uint32]:
+        """uint32 [rows]."""
+        return self._counts[: self._rows]
+
+
+@dataclass
+class Refusals:
+    """What was refused: rows by reason, and a few places for each."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: Refusal, place: str, rows: int = 1) -> None:
+        """Count refused rows and remember the first few places."""
+        self.rows[reason.value] += rows
+        examples = self.places.setdefault(reason.value, [])
+        if len(examples) < EXAMPLES_PER_REASON:
+            examples.append(place)
+
+    def __bool__(self) -> bool:
+        return bool(self.places)
+
+    def summary(self) -> str:
+        """Rows by reason, on one line."""
+        return ", ".join(f"{self.rows[reason]:,} {reason}" for reason in sorted(self.places)) or "nothing refused"
+
+
+@dataclass
+class _Part:
+    """A part that is filling up."""
+
+    texts: list[str] = field(default_factory=list)
+    hashes: list[bytes] = field(default_factory=list)
+    sources: list[int] = field(default_factory=list)
+
+    def take(self, count: int) -> PartRows:
+        """Cut off the first `count` rows."""
+        rows = PartRows(self.texts[:count], self.hashes[:count], np.array(self.sources[:count], np.int32))
+        del self.texts[:count], self.hashes[:count], self.sources[:count]
+        return rows
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A source to be read.
+
+    Attributes:
+        source: the file.
+        number: its place in the manifest's list of sources.
+        start: rows that an earlier build, stopped by its limit, has read already.
+    """
+
+    source: Source
+    number: int
+    start: int = 0
+
+
+class Intake:
+    """Reads sources and keeps the books.
+
+    `tally` and `counts` cover everything since the first build of the index; `refusals`, `rows_read` and `finished`
+    this run.
+    """
+
+    def __init__(self, earlier: Index | None, limit: int | None = None) -> None:
+        """Take up where an index stands.
+
+        Args:
+            earlier: the index to add to, if there is one.
+            limit: rows to read in this run at most.
+        """
+        self.seen = SeenCaptions()
+        self.counts = Counts(np.zeros(0, np.uint32))
+        self.refusals = Refusals()
+        self.rows_read: Counter[int] = Counter()  # by source number
+        self.finished: set[int] = set()  # numbers of the sources read to their end
+        self._earlier = Tally(read=0, kept=0, duplicates=0, refused={})
+        self._limit = limit
+        self._kept = self._duplicates = 0
+        if earlier is not None:
+            self._earlier = earlier.manifest.tally
+            self.counts = Counts(earlier.counts())
+            for part in range(len(earlier.manifest.parts)):
+                self.seen.assign(earlier.part_hashes(part))
+
+    def parts(self, readings: Sequence[Reading], rows_per_part: int) -> Iterator[PartRows]:
+        """Stream the unseen captions of sources in parts of equal size, the last one smaller."""
+        filling = _Part()
+        for reading in readings:
+            for texts in self._texts(reading):
+                self._sort_in(texts, reading.number, filling)
+                while len(filling.texts) >= rows_per_part:
+                    yield filling.take(rows_per_part)
+        if filling.texts:
+            yield filling.take(rows_per_part)
+
+    def tally(self) -> Tally:
+        """Where every row went, earlier builds included."""
+        return Tally(
+            read=self._earlier.read + self.rows_read.total(),
+            kept=self._earlier.kept + self._kept,
+            duplicates=self._earlier.duplicates + self._duplicates,
+            refused=dict(sorted((Counter(self._earlier.refused) + self.refusals.rows).items())),
+        )
+
+    def _texts(self, reading: Reading) -> Iterator[list[str]]:
+        """Normalised captions of one source, chunk by chunk; what is refused is counted here."""
+        position = 0
+        for item in read_source(reading.source):
+            if isinstance(item, Problem):
+                if position >= reading.start:
+                    self.rows_read[reading.number] += item.rows
+                    self.refusals.add(item.reason, f"{item.place}: {item.detail}", item.rows)
+                position += item.rows
+                continue
+            chunk = self._wanted(item, reading)
+            position = item.first_row + len(item.values)
+            self.rows_read[reading.number] += len(chunk.values)
+            yield self._cleaned(chunk, reading.source.uri)
+            if chunk.first_row + len(chunk.values) < position:
+                return  # the limit is reached
+        self.finished.add(reading.number)
+
+    def _wanted(self, chunk: Chunk, reading: Reading) -> Chunk:
+        """The rows of a chunk that are neither read already nor beyond the limit."""
+        skipped = min(max(reading.start - chunk.first_row, 0), len(chunk.values))
+        values = chunk.values[skipped:]
+        if self._limit is not None:
+            values = values[: max(self._limit - self.rows_read.total(), 0)]
+        return Chunk(chunk.first_row + skipped, values)
+
+    def _cleaned(self, chunk: Chunk, uri: str) -> list[str]:
+        texts = []
+        for row, raw in enumerate(chunk.values, start=chunk.first_row):
+            text = clean(raw)
+            if isinstance(text, Refusal):
+                self.refusals.add(text, f"{uri} row {row}")
+            else:
+                texts.append(text)
+        return texts
+
+    def _sort_in(self, texts: list[str], source: int, filling: _Part) -> None:
+        hashes = [text_hash(text) for text in texts]
+        rows, new = self.seen.assign(hashes)
+        self.counts.add(rows)
+        for text, digest, is_new in zip(texts, hashes, new, strict=True):
+            if is_new:
+                filling.texts.append(text)
+                filling.hashes.append(digest)
+                filling.sources.append(source)
+        self._kept += sum(new)
+        self._duplicates += len(new) - sum(new)

@@ -1,0 +1,114 @@
+"""Which sources an index has read already, which are new, changed or gone, and how many rows are to come."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from build_index.corpora import Source
+from build_index.errors import CorpusError
+from build_index.intake import Intake, Reading
+from shards.files import file_info
+from shards.manifest import SourceInfo
+
+Marked = tuple[Source, str]
+"""A source and its fingerprint."""
+
+
+def fingerprint(sources: Sequence[Source]) -> list[Marked]:
+    """Give each source a mark that changes with its content: SHA-256 of a local file, the server's word for others.
+
+    Raises:
+        CorpusError: a source cannot be opened.
+    """
+    return [(source, _mark(source.uri)) for source in sources]
+
+
+def _mark(uri: str) -> str:
+    try:
+        if "://" not in uri:
+            return f"sha256:{file_info(Path(uri)).sha256}"
+        filesystem, path = fsspec.core.url_to_fs(uri)
+        stable = {key: str(value) for key, value in filesystem.info(path).items() if key.lower() in _STABLE}
+        return f"remote:{hashlib.sha256(repr(sorted(stable.items())).encode()).hexdigest()}"
+    except Exception as error:  # every filesystem of fsspec raises its own kinds
+        raise CorpusError(f"{uri}: cannot be opened ({str(error).strip().splitlines()[0][:200]})") from error
+
+
+_STABLE = frozenset(
+    {"name", "size", "etag", "mtime", "last_modified", "lastmodified", "sha256", "blob_id", "generation"}
+)
+"""What remote filesystems tell about a file that changes when its content does."""
+
+
+def choose_readings(
+    sources: Sequence[Marked], known: Sequence[SourceInfo], allowed: int | None
+) -> tuple[list[Reading], tuple[str, ...]]:
+    """Decide what is left to read, and what to tell the user about the rest.
+
+    Args:
+        sources: what the user asked for now.
+        known: what the index has read before.
+        allowed: rows that may still be read; None for all.
+
+    Returns:
+        Readings in order, and notes on sources that changed or vanished since they were read.
+    """
+    numbers = {info.fingerprint: number for number, info in enumerate(known)}
+    readings, notes = [], []
+    next_number = len(known)
+    for source, mark in sources:
+        number = numbers.get(mark)
+        if number is None:
+            if source.uri in {info.uri for info in known}:
+                notes.append(f"{source.uri} changed since it was read; captions it no longer has are kept")
+            readings.append(Reading(source, next_number))
+            numbers[mark] = next_number
+            next_number += 1
+        elif number < len(known) and not known[number].complete:
+            readings.append(Reading(source, number, known[number].rows))
+    notes += [f"{info.uri} is gone; its captions are kept" for info in known if _is_gone(info.uri)]
+    return ([] if allowed == 0 else readings), tuple(notes)
+
+
+def _is_gone(uri: str) -> bool:
+    return "://" not in uri and not Path(uri).exists()
+
+
+def describe(
+    sources: Sequence[Marked], known: Sequence[SourceInfo], readings: Sequence[Reading], intake: Intake
+) -> list[SourceInfo]:
+    """The manifest's list of sources after a build."""
+    marks = {source.uri: mark for source, mark in sources}
+    described = dict(enumerate(known))
+    for reading in readings:
+        if reading.number in intake.finished or intake.rows_read[reading.number] or reading.number < len(known):
+            described[reading.number] = SourceInfo(
+                uri=reading.source.uri,
+                fingerprint=marks[reading.source.uri],
+                rows=reading.start + intake.rows_read[reading.number],
+                complete=reading.number in intake.finished,
+            )
+    return [described[number] for number in sorted(described)]
+
+
+def rows_to_read(readings: Sequence[Reading], allowed: int | None) -> int | None:
+    """How many rows are to come, for the progress bar; None where that would take reading the files."""
+    counts = [_rows(reading.source) for reading in readings]
+    if any(count is None for count in counts):
+        return allowed
+    total = sum(count or 0 for count in counts) - sum(reading.start for reading in readings)
+    return total if allowed is None else min(total, allowed)
+
+
+def _rows(source: Source) -> int | None:
+    if source.kind != "parquet":
+        return None
+    try:
+        with fsspec.open(source.uri, "rb") as stream:
+            return int(pq.ParquetFile(stream).metadata.num_rows)
+    except (OSError, ValueError, pa.ArrowException):
+        return None  # reading it will say what is wrong

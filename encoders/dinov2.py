@@ -1,0 +1,101 @@
+"""One feature per patch from a self-supervised vision transformer, DINOv2 above all."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from timm.data.config import resolve_model_data_config
+from torch import nn
+
+from encoders.errors import UnsupportedTower
+from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
+
+
+class PatchFeatures:
+    """Patch features of a timm vision transformer.
+
+    M. Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 2023; T. Darcet et al., "Vision
+    Transformers Need Registers", 2023. Pictures go through one at a time, so that features depend on nothing but the
+    picture.
+
+    Attributes:
+        dimension: C, channels of a feature.
+        patch: pixels along the side of one patch.
+    """
+
+    dimension: int
+    patch: int
+
+    def __init__(
+        self,
+        network: nn.Module,
+        pixels: PixelSpec,
+        *,
+        short_side: int = SHORT_SIDE,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Takes over a loaded network: it is moved to the device and set to evaluation.
+
+        Args:
+            network: made by `timm.create_model(..., num_classes=0, dynamic_img_size=True)`.
+            pixels: mean, std and interpolation of the same weights; see `pixels_of`.
+            short_side: pixels that the short side of every picture is resized to, rounded to whole patches.
+            device: where to compute.
+
+        Raises:
+            UnsupportedTower: the network has no patch tokens or takes one picture size only.
+        """
+        self.patch, self.dimension = _layout_of(network)
+        self._network: Any = network.to(device).eval()
+        self._pixels = pixels
+        self._short_side = short_side
+
+    def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One feature per patch, after the network's final norm.
+
+        Args:
+            picture: uint8 [H, W, 3], RGB, values 0 to 255, of any size.
+
+        Returns:
+            float32 [rows, cols, C], contiguous, not normalised to unit length; without class token and registers.
+
+        Raises:
+            ValueError: the picture has another layout or dtype, or no pixels.
+        """
+        rows, cols = grid_size(picture.shape[0], picture.shape[1], self._short_side, self.patch)
+        network_input = to_network_input(picture, rows, cols, self.patch, self._pixels)
+        with torch.inference_mode():
+            entering = torch.from_numpy(network_input)[None].to(next(self._network.parameters()))
+            tokens = self._network.forward_features(entering)[0]  # [prefix + rows * cols, C]
+            patches = tokens[self._network.num_prefix_tokens :]
+            features: NDArray[np.float32] = patches.reshape(rows, cols, -1).float().cpu().numpy()
+        return features
+
+
+def pixels_of(network: nn.Module) -> PixelSpec:
+    """Mean, std and interpolation from the configuration that timm keeps with every network.
+
+    Args:
+        network: any timm network.
+
+    Raises:
+        EncoderError: the configuration is not three channels and a filter we have.
+    """
+    recorded = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    return PixelSpec.parse(recorded["mean"], recorded["std"], recorded["interpolation"])
+
+
+def _layout_of(network: Any) -> tuple[int, int]:
+    """(patch, dimension) of a network that this adapter can run; timm's transformers share no base class to ask for."""
+    name = type(network).__name__
+    if not hasattr(network, "num_prefix_tokens") or not hasattr(network, "patch_embed"):
+        raise UnsupportedTower(
+            f"{name} has no patch tokens; expected a timm vision transformer (such as vit_base_patch14_reg4_dinov2)"
+        )
+    if not getattr(network, "dynamic_img_size", False):
+        raise UnsupportedTower(f"{name} takes one picture size only; create it with dynamic_img_size=True")
+    height, width = network.patch_embed.patch_size
+    if height != width:
+        raise UnsupportedTower(f"{name} has patches of {height}x{width} pixels; expected square ones")
+    return int(height), int(network.num_features)

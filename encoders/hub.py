@@ -1,0 +1,30 @@
+"""Sparing users a minute of retries where no hub can be reached. No torch here."""
+
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import huggingface_hub.constants as constants
+
+
+@contextmanager
+def offline_where_no_hub_resolves() -> Iterator[None]:
+    """Let the hub library use its cache only, on a machine whose name service does not know the hub."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _resolves(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _resolves(endpoint: str) -> bool:
+    if urllib.request.getproxies():
+        return True  # the proxy resolves names
+    try:
+        socket.getaddrinfo(urllib.parse.urlsplit(endpoint).hostname, 443)
+    except OSError:
+        return False
+    return True

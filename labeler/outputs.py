@@ -1,0 +1,125 @@
+"""One JSON, one palette PNG and one overlay JPEG per picture; the JSON comes last and says that all is there."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+from pycocotools import mask as coco_mask
+
+from labeler.drawing import colour_of, draw_overlay
+from labeler.inputs import PictureFile
+from labeler.labeled import LabeledImage
+from labeler.pipeline import Labeler
+from shards.files import write_whole
+
+PROGRAM = "guidance-free-labeler 0.1.0"
+SCHEMA_VERSION = 1
+OVERLAY_QUALITY = 90
+DECIMALS = 6
+"""Digits of scores: more would be float noise."""
+
+
+def describe_run(labeler: Labeler) -> dict[str, Any]:
+    """What the labels of a run depend on besides the pictures, for the JSON's `made_by`."""
+    config = labeler.config
+    return {
+        "program": PROGRAM,
+        "preset": labeler.models.preset,
+        **labeler.models.description,
+        "indexes": {index.name: index.manifest.digest for index in labeler.retriever.indexes},
+        "settings": {
+            "regions": config.regions.value,
+            "k": config.k,
+            "seed": config.seed,
+            "restarts": config.restarts,
+            "iterations": config.iterations,
+            "short_side": config.short_side,
+            "neighbours": config.neighbours,
+        },
+    }
+
+
+def is_finished(out: Path, file: PictureFile, made_by: dict[str, Any]) -> bool:
+    """Whether an earlier run wrote this picture's labels under the same conditions."""
+    try:
+        found = json.loads(_path(out, file, ".json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("made_by") == made_by
+
+
+def write_outputs(
+    out: Path, file: PictureFile, picture: NDArray[np.uint8], labeled: LabeledImage, made_by: dict[str, Any]
+) -> None:
+    """Write the three files of a picture, each whole or not at all.
+
+    Args:
+        out: the folder of all labels.
+        file: the picture's place and name.
+        picture: uint8 [H, W, 3] RGB.
+        labeled: its segments and their names.
+        made_by: from `describe_run`.
+    """
+    json_path = _path(out, file, ".json")
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
+    mask = palette_mask(labeled)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("preset", made_by["preset"])
+    overlay = Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
+    _write(_path(out, file, ".png"), lambda path: mask.save(path, "PNG", pnginfo=info))
+    _write(_path(out, file, ".overlay.jpg"), lambda path: overlay.save(path, "JPEG", quality=OVERLAY_QUALITY))
+    content = json.dumps(to_json(file.name, labeled, made_by), indent=1, ensure_ascii=False) + "\n"
+    _write(json_path, lambda path: path.write_text(content, encoding="utf-8", newline="\n"))
+
+
+def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any]) -> dict[str, Any]:
+    """The labels of a picture as `schema.json` describes them."""
+    height, width = labeled.segments.size
+    return {
+        "version": SCHEMA_VERSION,
+        "picture": {"path": name, "width": width, "height": height},
+        "made_by": made_by,
+        "segments": [_segment(labeled, number) for number in range(1, labeled.segments.count + 1)],
+    }
+
+
+def palette_mask(labeled: LabeledImage) -> Image.Image:
+    """A palette picture of the segments: pixel value = segment id, coloured by label."""
+    mask = Image.fromarray(labeled.segments.label_map.astype(np.uint8), "P")
+    colours = [(0, 0, 0), *(colour_of(label.name.label) for label in labeled.labels)]
+    mask.putpalette([channel for colour in colours for channel in colour])
+    return mask
+
+
+def _segment(labeled: LabeledImage, number: int) -> dict[str, Any]:
+    label = labeled.labels[number - 1]
+    encoded = coco_mask.encode(np.asfortranarray(labeled.segments.mask(number), np.uint8))
+    return {
+        "id": number,
+        "label": label.name.label,
+        "score": round(label.name.score, DECIMALS),
+        "alternatives": [{"label": name.label, "score": round(name.score, DECIMALS)} for name in label.alternatives],
+        "area": int(labeled.segments.areas[number - 1]),
+        "bbox": labeled.segments.boxes[number - 1].tolist(),
+        "rle": {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")},
+        "evidence": [
+            {"index": hit.index, "row": hit.row, "score": round(hit.score, DECIMALS), "caption": hit.caption}
+            for hit in label.evidence
+        ],
+    }
+
+
+def _path(out: Path, file: PictureFile, suffix: str) -> Path:
+    return out / f"{file.stem}{suffix}"
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    def write_aside(partial: Path) -> None:
+        write(partial)
+
+    write_whole(path, write_aside)

@@ -1,0 +1,104 @@
+"""What all commands share: flags made from a frozen dataclass, progress bars, errors as one line, exit codes.
+
+A default, a type and a help text exist once, in the dataclass. A field's metadata may hold:
+
+- `help`: one line, required;
+- `positional`: True for an argument without dashes;
+- `metavar`: what stands for the value in the help.
+"""
+
+import os
+import sys
+import types
+import typing
+from argparse import Action, ArgumentParser
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+from shards.errors import UserError
+
+DONE = 0
+FINISHED_WITH_REFUSALS = 1
+REFUSED_TO_START = 2
+INTERRUPTED = 130
+
+Config = TypeVar("Config")
+
+
+def parse(config_type: type[Config], arguments: Sequence[str] | None, command: str) -> Config:
+    """Turn command-line arguments into a config; the first line of its docstring heads the help.
+
+    Exits with code 2 and a line on stderr where the arguments do not fit.
+    """
+    parser = ArgumentParser(prog=f"python -m {command}", description=(config_type.__doc__ or "").split("\n")[0])
+    hints = typing.get_type_hints(config_type)
+    for field in fields(config_type):  # type: ignore[arg-type]  # every config is a dataclass
+        _add_flag(parser, field, hints[field.name])
+    values = vars(parser.parse_args(arguments))
+    try:
+        return config_type(**values)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:
+    options: dict[str, Any] = {"help": field.metadata["help"], **_conversion(hint)}
+    if "metavar" in field.metadata:
+        options["metavar"] = field.metadata["metavar"]
+    default = None if field.default is MISSING else field.default
+    if default not in (None, (), ""):
+        options["help"] += f" (default: {default.value if isinstance(default, Enum) else default})"
+    if field.metadata.get("positional"):
+        parser.add_argument(field.name, **options)
+        return
+    if typing.get_origin(hint) is tuple:
+        options.update(action=_Collect, nargs="+")
+    flag = "--" + field.name.replace("_", "-")
+    parser.add_argument(flag, required=field.default is MISSING, default=default, **options)
+
+
+def _conversion(hint: Any) -> dict[str, Any]:
+    """How argparse makes a value of a type."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = (kind for kind in typing.get_args(hint) if kind is not type(None))
+    if typing.get_origin(hint) is tuple:
+        hint = typing.get_args(hint)[0]
+    if hint is bool:
+        return {"action": "store_true"}
+    if issubclass(hint, Enum):
+        return {"type": _member(hint), "metavar": "|".join(str(member.value) for member in hint)}
+    return {"type": hint, "metavar": hint.__name__.upper() if hint is not str else "NAME"}
+
+
+def _member(enum: type[Enum]) -> Callable[[str], Enum]:
+    def convert(value: str) -> Enum:
+        return enum(value)
+
+    convert.__name__ = enum.__name__
+    return convert
+
+
+class _Collect(Action):
+    """Gathers values over repeated flags: `--corpus a b --corpus c` gives ("a", "b", "c")."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        seen = getattr(namespace, self.dest)
+        earlier = () if seen is self.default else seen
+        setattr(namespace, self.dest, (*earlier, *values))
+
+
+def run(command: Callable[[], int]) -> int:
+    """Run a command; what the user can put right becomes one line on stderr and exit code 2."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return REFUSED_TO_START
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED

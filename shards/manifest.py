@@ -1,0 +1,240 @@
+"""The manifest: what a reader must know about an index, and the digests that bind it together."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from shards import layout
+from shards.errors import EncoderMismatch, NoIndex, ShardDamaged, UnsupportedVersion
+
+FORMAT = "shards"
+VERSION = 1
+METRIC = "inner_product"
+
+
+class FileInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file of the index: plain name, size in bytes, SHA-256 as 64 hex digits."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Rows `first_row` to `first_row + rows`: their captions and their vectors."""
+
+    first_row: int
+    rows: int
+    captions: FileInfo
+    vectors: FileInfo
+
+
+class IndexInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The search index: what is inside, its metric and its file."""
+
+    kind: str
+    metric: str
+    file: FileInfo
+
+
+class SourceInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file that captions were read from.
+
+    `fingerprint` is `sha256:…` of a local file, or what a remote filesystem gives instead; `rows` is how many rows
+    were read, and `complete` is false where a limit stopped the reading before the end.
+    """
+
+    uri: str
+    fingerprint: str
+    rows: int
+    complete: bool
+
+
+class Tally(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where every row that was read went: read = kept + duplicates + sum(refused)."""
+
+    read: int
+    kept: int
+    duplicates: int
+    refused: dict[str, int]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        return self.read == self.kept + self.duplicates + sum(self.refused.values())
+
+
+class EncoderIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What must be equal for two text vectors, or a text and an image vector, to be comparable.
+
+    `pretrained` (a weights name) and `checkpoint` (a local file) say where the weights came from and `precision`
+    how they were run; these three are provenance and are not compared.
+    """
+
+    architecture: str
+    pretrained: str | None
+    checkpoint: str | None
+    text_digest: str
+    tokenizer: str
+    context_length: int
+    prompt: str
+    dimension: int
+    precision: str
+
+    def key(self) -> tuple[object, ...]:
+        """The fields that must match."""
+        return (
+            self.architecture,
+            self.text_digest,
+            self.tokenizer,
+            self.context_length,
+            self.prompt,
+            self.dimension,
+        )
+
+    def describe(self) -> str:
+        """One readable line: model, weights, dimension, start of the digest."""
+        weights = self.pretrained or self.checkpoint or "local weights"
+        return f"{self.architecture}/{weights}, {self.dimension}-d, text weights {self.text_digest[:14]}…"
+
+    def require(self, other: "EncoderIdentity", where: str) -> None:
+        """Refuse another encoder.
+
+        Args:
+            other: the encoder at hand.
+            where: the index whose identity this is, for the message.
+
+        Raises:
+            EncoderMismatch: any field of `key` differs.
+        """
+        if self.key() != other.key():
+            raise EncoderMismatch(
+                f"{where} holds vectors of {self.describe()}; this encoder is {other.describe()}. "
+                f"Use the index's own model, or build an index with this one."
+            )
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is in a finished index; `FORMAT.md` explains every field."""
+
+    format: str
+    version: int
+    name: str
+    generation: int
+    rows: int
+    writer: str
+    preset: str
+    encoder: EncoderIdentity
+    parts: list[PartInfo]
+    counts: FileInfo
+    index: IndexInfo
+    sources: list[SourceInfo]
+    tally: Tally
+    settings: str
+    digest: str
+
+    def files(self) -> list[FileInfo]:
+        """Every file of the index but the manifest itself."""
+        parts = [file for part in self.parts for file in (part.captions, part.vectors)]
+        return [*parts, self.counts, self.index.file]
+
+    def sealed(self) -> "Manifest":
+        """This manifest with its `digest` filled in."""
+        blank = msgspec.structs.replace(self, digest="")
+        return msgspec.structs.replace(self, digest=digest(to_bytes(blank)))
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 with its name.
+
+    >>> digest(b"")[:15]
+    'sha256:e3b0c442'
+    """
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """The one serialisation of a manifest: UTF-8 JSON, two-space indent, fields in order, a final newline."""
+    text = json.dumps(msgspec.to_builtins(manifest), indent=2, ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
+def from_bytes(data: bytes, path: Path) -> Manifest:
+    """Read a manifest and check it against itself.
+
+    Args:
+        data: the bytes of `manifest.json`.
+        path: where they came from, for messages.
+
+    Raises:
+        UnsupportedVersion: another version of the format.
+        ShardDamaged: not JSON, not a manifest, or not the bytes that were written.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise ShardDamaged(f"{path}: not valid JSON ({error}); rebuild the index or restore this file") from error
+    _check_version(content, path)
+    try:
+        manifest = msgspec.convert(content, Manifest)
+    except msgspec.ValidationError as error:
+        raise ShardDamaged(f"{path}: {error}; rebuild the index or restore this file") from error
+    if to_bytes(manifest) != data or manifest.sealed().digest != manifest.digest:
+        raise ShardDamaged(f"{path}: does not match its own digest; rebuild the index or restore this file")
+    _check_rows(manifest, path)
+    return manifest
+
+
+def load(folder: Path) -> Manifest:
+    """Read the manifest of an index folder.
+
+    Raises:
+        NoIndex: there is none; the message says whether the folder is missing, unfinished or something else.
+        UnsupportedVersion: another version of the format.
+        ShardDamaged: the manifest cannot be trusted.
+    """
+    path = folder / layout.MANIFEST
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise NoIndex(_why_no_index(folder)) from None
+    except OSError as error:
+        raise NoIndex(f"{path}: cannot be read ({error.strerror})") from error
+    return from_bytes(data, path)
+
+
+def _why_no_index(folder: Path) -> str:
+    if not folder.exists():
+        return f"{folder}: no such folder; build an index with: python -m build_index --corpus CAPTIONS"
+    if (folder / layout.PLAN).exists():
+        return f"{folder}: an unfinished build; run the same build_index command again and it resumes"
+    return f"{folder}: no index here (no {layout.MANIFEST}); build one: python -m build_index --corpus CAPTIONS"
+
+
+def _check_version(content: Any, path: Path) -> None:  # content: whatever JSON held
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ShardDamaged(f'{path}: not a manifest of this format (no "format": "{FORMAT}")')
+    version = content.get("version")
+    if version != VERSION:
+        raise UnsupportedVersion(
+            f"{path}: format version {version}, this program reads version {VERSION}; "
+            f"rebuild the index, or use the program that wrote it"
+        )
+
+
+def _check_rows(manifest: Manifest, path: Path) -> None:
+    next_row = 0
+    for part in manifest.parts:
+        if part.first_row != next_row or part.rows < 1:
+            raise ShardDamaged(f"{path}: part at row {part.first_row} should start at row {next_row}")
+        next_row += part.rows
+    if next_row != manifest.rows:
+        raise ShardDamaged(f"{path}: parts hold {next_row} rows, the manifest says {manifest.rows}")
+    if manifest.index.metric != METRIC:
+        raise ShardDamaged(f"{path}: metric {manifest.index.metric!r}, expected {METRIC!r}")
+    for file in manifest.files():
+        if not layout.is_plain(file.name):
+            raise ShardDamaged(f"{path}: {file.name!r} is not a plain file name")

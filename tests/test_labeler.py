@@ -1,0 +1,294 @@
+"""The labeler end to end: planted meaning through a real index on disk, and outputs that never vary."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from jsonschema import Draft202012Validator
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+import labeler
+from build_index.config import BuildConfig
+from build_index.pipeline import build
+from labeler.__main__ import main
+from labeler.config import LabelConfig
+from labeler.inputs import PictureFile
+from labeler.labeled import LabeledImage
+from labeler.models import Models
+from labeler.outputs import describe_run, write_outputs
+from labeler.pipeline import Labeler
+from labeler.retriever import Retriever
+from shards import EncoderIdentity, EncoderMismatch, UserError
+
+SCHEMA = json.loads((Path(labeler.__file__).parent / "schema.json").read_text("utf-8"))
+
+COLOURS = {"grass": (40, 160, 40), "sky": (90, 150, 250), "brick wall": (150, 60, 40), "sand": (230, 210, 140)}
+"""What each planted colour shows."""
+
+CAPTIONS = [
+    "fresh grass after the rain",
+    "mown grass",
+    "grass seen from above",
+    "a cloudless sky",
+    "evening sky over a town",
+    "sky without a cloud",
+    "an old wall",
+    "the wall is made of brick",
+    "a wall, red and old",
+    "wet sand",
+    "sand on a beach",
+    "footprints in the sand",
+]
+"""Three captions of each thing, in the order of COLOURS."""
+
+NAMES = {"grass": "grass", "sky": "sky", "brick wall": "wall", "sand": "sand"}
+"""The one word that each thing's captions share."""
+
+IDENTITY = EncoderIdentity(
+    architecture="planted",
+    pretrained=None,
+    checkpoint=None,
+    text_digest="sha256:planted",
+    tokenizer="none",
+    context_length=77,
+    prompt="{}",
+    dimension=8,
+    precision="fp32",
+)
+
+
+class PlantedText:
+    """Caption n of CAPTIONS points along its thing's axis, and a little along an axis that all share."""
+
+    identity = IDENTITY
+
+    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        vectors = np.zeros((len(captions), 8), np.float32)
+        for row, caption in enumerate(captions):
+            vectors[row, CAPTIONS.index(caption) // 3] = 0.8
+            vectors[row, 7] = 0.6
+        return vectors
+
+
+class PlantedPixels:
+    """Sees each 16-pixel cell as the axis of its colour: the dense vectors of both networks are known."""
+
+    def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        cells = picture[8::16, 8::16].astype(int)
+        grid = np.zeros((*cells.shape[:2], 8), np.float32)
+        for axis, colour in enumerate(COLOURS.values()):
+            grid[(cells == colour).all(axis=2), axis] = 1.0
+        return grid
+
+
+def painted(things: list[list[str]], side: int = 64) -> NDArray[np.uint8]:
+    """A picture of coloured squares."""
+    rows = [[COLOURS[thing] for thing in row] for row in things]
+    return np.array(rows, np.uint8).repeat(side, axis=0).repeat(side, axis=1)
+
+
+FIELDS = [["sky"] * 3, ["brick wall"] * 3, ["grass"] * 3, ["grass"] * 3, ["sand"] * 3]
+"""Bands, because bilinear interpolation between cells is exact at straight borders and rounds off corners."""
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Labeler:
+    pq.write_table(pa.table({"caption": CAPTIONS}), tmp_path / "planted.parquet")
+    build(BuildConfig(corpus=(str(tmp_path / "planted.parquet"),), out=tmp_path / "shards"), lambda _: PlantedText())
+    models = Models(
+        PlantedPixels(), PlantedPixels(), "planted", {"clip": "planted", "dino": "planted", "dense": "none"}
+    )
+    config = LabelConfig(pictures=tmp_path, index=tmp_path / "shards", k=8, restarts=2, neighbours=3)
+    return Labeler(models, Retriever.open(tmp_path / "shards"), config)
+
+
+def test_planted_names_and_masks_come_back_exactly(planted: Labeler) -> None:
+    picture = painted(FIELDS)
+    labeled = planted.label(picture)
+    found = {label.name.label: labeled.segments.mask(number) for number, label in enumerate(labeled.labels, start=1)}
+    assert set(found) == {"sky", "grass", "wall", "sand"}
+    for thing, colour in COLOURS.items():
+        np.testing.assert_array_equal(found[NAMES[thing]], (picture == colour).all(axis=2))
+
+
+def test_evidence_is_the_planted_captions_with_their_cosines(planted: Labeler) -> None:
+    labeled = planted.label(painted([["sky", "sand"]]))
+    for label in labeled.labels:
+        thing = [NAMES[name] for name in COLOURS].index(label.name.label)
+        assert [hit.caption for hit in label.evidence] == CAPTIONS[3 * thing : 3 * thing + 3]
+        assert [hit.row for hit in label.evidence] == [3 * thing, 3 * thing + 1, 3 * thing + 2]
+        np.testing.assert_allclose([hit.score for hit in label.evidence], 0.8, atol=1e-3)
+        assert label.name.score == pytest.approx(1.0)
+
+
+def test_batches_do_not_change_a_picture(planted: Labeler) -> None:
+    generator = np.random.default_rng(5)
+    things = list(COLOURS)
+    pictures = [painted([[things[i] for i in row] for row in generator.integers(0, 4, (3, 4))]) for _ in range(8)]
+    one_by_one = [planted.label(picture) for picture in pictures]
+    batched = list(planted.label_many(pictures))
+    for alone, together in zip(one_by_one, batched, strict=True):
+        np.testing.assert_array_equal(alone.segments.label_map, together.segments.label_map)
+        assert alone.labels == together.labels
+
+
+def test_outputs_agree_with_each_other_and_the_schema(planted: Labeler, tmp_path: Path) -> None:
+    picture = painted(FIELDS)
+    labeled = planted.label(picture)
+    file = PictureFile(tmp_path / "fields.png", "deep/fields.png", "deep/fields")
+    write_outputs(tmp_path / "labels", file, picture, labeled, describe_run(planted))
+    content = json.loads((tmp_path / "labels/deep/fields.json").read_text("utf-8"))
+    Draft202012Validator(SCHEMA).validate(content)
+    mask = np.asarray(Image.open(tmp_path / "labels/deep/fields.png"))
+    np.testing.assert_array_equal(mask, labeled.segments.label_map)
+    for segment in content["segments"]:
+        decoded = coco_mask.decode({**segment["rle"], "counts": segment["rle"]["counts"].encode()}).astype(bool)
+        np.testing.assert_array_equal(decoded, mask == segment["id"])
+        assert segment["area"] == decoded.sum()
+        ys, xs = np.nonzero(decoded)
+        assert segment["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
+    with Image.open(tmp_path / "labels/deep/fields.overlay.jpg") as overlay:
+        assert overlay.size == (picture.shape[1], picture.shape[0])
+
+
+def test_another_encoder_is_refused(planted: Labeler) -> None:
+    import msgspec
+
+    other = msgspec.structs.replace(IDENTITY, text_digest="sha256:other")
+    with pytest.raises(EncoderMismatch, match=r"planted.*8-d.*other"):
+        planted.retriever.require(other)
+
+
+def test_labels_must_match_segments(planted: Labeler) -> None:
+    labeled = planted.label(painted(FIELDS))
+    with pytest.raises(ValueError, match="3 labels for 4 segments"):
+        LabeledImage(labeled.segments, labeled.labels[:3])
+
+
+# --- the whole command, with the untrained networks ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the demo corpus and five pictures, one of them broken."""
+    folder = tmp_path_factory.mktemp("workplace")
+    from build_index.__main__ import main as build_main
+
+    assert build_main(["--corpus", "demo", "--preset", "untrained", "--out", str(folder / "shards")]) == 0
+    (folder / "pictures/below").mkdir(parents=True)
+    generator = np.random.default_rng(11)
+    for name, shape in {"a.png": (90, 120), "b.jpg": (120, 90), "below/a.png": (64, 64), "wide.png": (60, 200)}.items():
+        noise = generator.integers(0, 256, (*[side // 10 + 1 for side in shape], 3), dtype=np.uint8)
+        Image.fromarray(noise).resize(shape[::-1], Image.Resampling.BICUBIC).save(folder / "pictures" / name)
+    (folder / "pictures/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    return folder
+
+
+def run(folder: Path, out: str, *flags: str) -> int:
+    arguments = [str(folder / "pictures"), "--index", str(folder / "shards"), "--out", str(folder / out), *flags]
+    return main([*arguments, "--short-side", "128"])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def test_two_runs_and_two_batch_sizes_give_the_same_bytes(workplace: Path) -> None:
+    assert run(workplace, "one", "--batch-size", "1") == 1  # one picture is broken
+    assert run(workplace, "again", "--batch-size", "1") == 1
+    assert run(workplace, "eight", "--batch-size", "8") == 1
+    first = contents(workplace / "one")
+    assert len(first) == 4 * 3
+    assert contents(workplace / "again") == first
+    assert contents(workplace / "eight") == first
+
+
+def test_every_output_names_the_untrained_networks(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(workplace, "named") == 1
+    assert "untrained" in capsys.readouterr().out
+    for path in (workplace / "named").rglob("*.json"):
+        content = json.loads(path.read_text("utf-8"))
+        Draft202012Validator(SCHEMA).validate(content)
+        assert content["made_by"]["preset"] == "untrained"
+        with Image.open(path.with_suffix(".png")) as mask:
+            assert mask.info["preset"] == "untrained"
+            assert mask.size == (content["picture"]["width"], content["picture"]["height"])
+
+
+def test_a_broken_picture_is_reported_and_the_rest_go_on(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(workplace, "reported") == 1
+    said = capsys.readouterr().out
+    assert "4 pictures labelled" in said
+    assert "broken.jpg" in said
+
+
+def test_a_rerun_skips_finished_pictures_until_something_changes(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(workplace, "rerun")
+    capsys.readouterr()
+    run(workplace, "rerun")
+    assert "0 pictures labelled" in capsys.readouterr().out
+    run(workplace, "rerun", "--k", "3")
+    assert "4 pictures labelled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("trouble", ["missing", "empty", "foreign", "older", "damaged", "unfinished"])
+def test_an_index_that_cannot_be_used_is_one_line_and_exit_code_2(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], trouble: str
+) -> None:
+    folder = tmp_path / "index"
+    if trouble != "missing":
+        folder.mkdir()
+    if trouble == "foreign":
+        (folder / "manifest.json").write_text('{"name": "something else"}')
+    if trouble == "unfinished":
+        (folder / "plan.json").write_text("{}")
+    if trouble in ("older", "damaged"):
+        for path in (workplace / "shards/demo").iterdir():
+            (folder / path.name).write_bytes(path.read_bytes())
+        manifest = (folder / "manifest.json").read_bytes()
+        if trouble == "older":
+            (folder / "manifest.json").write_bytes(manifest.replace(b'"version": 1', b'"version": 0'))
+        else:
+            vectors = folder / "vectors-00000.npy"
+            vectors.write_bytes(vectors.read_bytes()[:-7])
+    code = main([str(workplace / "pictures"), "--index", str(folder), "--out", str(tmp_path / "labels")])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert code == 2
+    assert len(said) == 1
+    assert said[0].startswith("error: ")
+    assert str(folder) in said[0]
+
+
+def test_labels_are_not_written_among_pictures(workplace: Path) -> None:
+    from labeler.inputs import find_pictures
+
+    with pytest.raises(UserError, match="choose another folder"):
+        find_pictures(workplace / "pictures", workplace / "pictures")
+
+
+def test_pictures_that_share_a_stem_keep_their_suffix(tmp_path: Path) -> None:
+    from labeler.inputs import find_pictures
+
+    for name in ("cat.png", "cat.jpg", "dog.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/dog.png").touch()
+    found = find_pictures(tmp_path, tmp_path / "labels")
+    assert [file.stem for file in found] == ["cat.jpg", "cat.png", "dog"]
+
+
+def test_settings_that_cannot_be_are_refused() -> None:
+    config = LabelConfig(pictures=Path("x"))
+    with pytest.raises(ValueError, match="--neighbours 0"):
+        replace(config, neighbours=0)
