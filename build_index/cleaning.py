@@ -22,10 +22,11 @@ class Refusal(Enum):
 
 
 _PLAIN = re.compile(r"[!-;=?-~]+(?: [!-;=?-~]+)*")  # printable ASCII without <, > and double spaces
-_SUSPECT = re.compile(r"&[#\w]+;|https?:|www\.", re.IGNORECASE)
+_SUSPECT = re.compile(r"&#?\w+;|https?:|www\.", re.IGNORECASE)
+_ENTITY = re.compile(r"&#?\w+;")  # without its semicolon it could be two words: do&not
 _PERSON = re.compile(r"<person>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>|<!--.*?-->")
-_URL = re.compile(r"(?:https?://|www\.)\S+", re.IGNORECASE)
+_URL = re.compile(r"(?:https?://|\bwww\.)\S+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"\w")
@@ -61,7 +62,7 @@ def _mend(raw: str) -> str | None:
     """The slow path of `clean`; None where the text holds bytes that were not UTF-8."""
     if any("\ud800" <= character <= "\udfff" for character in raw):
         return None
-    text = html.unescape(raw)
+    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), raw)
     text = _TAG.sub(" ", _PERSON.sub("person", text))
     text = _URL.sub(" ", text)
     text = _CONTROL.sub(" ", text)

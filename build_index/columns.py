@@ -42,7 +42,7 @@ def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where:
 
     Args:
         rows: the first rows of the file, at least one.
-        wanted: names, or one position counted from 0.
+        wanted: names, or a position counted from 0.
         where: the file, for the message.
 
     Returns:
@@ -52,13 +52,14 @@ def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where:
         CorpusError: the column cannot be known.
     """
     first = [cell.strip() for cell in rows[0]]
-    named = bool(set(wanted) & set(first)) or (not wanted and bool(set(CAPTION_COLUMNS) & set(first)))
-    if named and not any(_URL.match(cell) for cell in first):
+    has_header = bool({*CAPTION_COLUMNS, *wanted} & set(first)) and not any(_URL.match(cell) for cell in first)
+    position = next((int(name) for name in wanted if name.isdecimal()), None)
+    if has_header and (position is None or set(wanted) & set(first)):
         return first.index(choose_column(first, wanted, where)), True
-    if len(wanted) == 1 and wanted[0].isdecimal():
-        if int(wanted[0]) >= len(first):
-            raise CorpusError(f"{where}: no column {wanted[0]}; rows have {len(first)} columns, counted from 0")
-        return int(wanted[0]), False
+    if position is not None:
+        if position >= len(first):
+            raise CorpusError(f"{where}: no column {position}; rows have {len(first)} columns, counted from 0")
+        return position, has_header
     without_urls = [place for place in range(len(first)) if not _is_url_column(rows, place)]
     if len(first) == 1 or (len(without_urls) == 1 and len(first) == 2):
         return without_urls[0] if without_urls else 0, False

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from encoders.presets import PresetName
+from shards import layout
 
 CLEANING = 1
 """Version of the rules in `cleaning.py`: other rules give other captions, so a build of one cannot continue another."""
@@ -46,7 +47,7 @@ class BuildConfig:
             raise ValueError(f"--limit {self.limit}: must be 0 or more")
         if self.rows_per_part < 1:
             raise ValueError(f"--rows-per-part {self.rows_per_part}: must be at least 1")
-        if "/" in self.name or self.name in (".", ".."):
+        if self.name and not layout.is_plain(self.name):
             raise ValueError(f"--name {self.name}: must be a plain folder name")
 
     def settings(self) -> str:

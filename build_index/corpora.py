@@ -56,7 +56,7 @@ CORPORA = {
     "flickr30k": CorpusPreset(
         "nlphuji/flickr30k@refs%2Fconvert%2Fparquet/**/*.parquet",
         ("**/*flickr30k*.parquet", "**/*flickr30k*.csv", "**/results_20130124.token"),
-        ("caption", "captions", "raw"),
+        ("caption", "captions", "raw", "1"),
     ),
     "laion": CorpusPreset("laion/laion-art/*.parquet", ("**/*.parquet",), ("TEXT", "caption", "text")),
     "redcaps": CorpusPreset(
@@ -113,14 +113,24 @@ def find_sources(config: BuildConfig) -> list[Source]:
     """Every file of a build, in the order in which its captions get their rows.
 
     Raises:
-        CorpusError: something written after `--corpus` means no file.
+        CorpusError: something written after `--corpus` means no file, or one that cannot be a source.
     """
     columns = (config.caption_column,) if config.caption_column else ()
     sources: dict[str, Source] = {}
     for corpus in config.corpus:
         for source in _sources_of(corpus, config.data_dir, columns):
+            _require_usable(source.uri, config.out / corpus_name(config))
             sources.setdefault(source.uri, source)
     return list(sources.values())
+
+
+def _require_usable(uri: str, folder: Path) -> None:
+    if "://" not in uri and Path(uri).parent.resolve() == folder.resolve():
+        raise CorpusError(f"{uri}: lies in the folder that the index is written to; choose another --out or --name")
+    try:
+        uri.encode()
+    except UnicodeEncodeError:
+        raise CorpusError(f"{uri!r}: this name is not UTF-8, so no manifest can hold it; rename it") from None
 
 
 def _sources_of(corpus: str, data_dir: Path | None, columns: tuple[str, ...]) -> list[Source]:
@@ -169,13 +179,12 @@ def _local_files(corpus: str) -> list[str]:
 
 
 def _remote_files(uri: str) -> list[str]:
-    protocol = uri.split("://", 1)[0]
     try:
-        if not re.search(r"[*?\[]", uri):
+        if not re.search(r"[*\[]", uri):  # a question mark begins a URL's query
             return [uri]
         with offline_where_no_hub_resolves():
             filesystem, path = fsspec.core.url_to_fs(uri)
-            found = sorted(f"{protocol}://{name}" for name in filesystem.glob(path))
+            found = sorted(filesystem.unstrip_protocol(name) for name in filesystem.glob(path))
     except Exception as error:  # every filesystem of fsspec raises its own kinds
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise CorpusError(

@@ -1,55 +1,91 @@
 """Captions in another language than the tagger's: seen by their function words, read for their names alone."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 
-from build_index.names import LINKS, Case, Span
-from build_index.tagging import Language
+from build_index.generic_words import GENERIC
+from build_index.language import Language
+from build_index.name_words import LINKS
+from build_index.names import Case, runs
+from build_index.phrases import Span
 
-_FUNCTION_WORDS = {  # without those that are words of another of these languages, or names
-    "en": "the a and of with on at is are to from by for his her their its that this it he she they who while an as "
-    "next near into over has have been being some two three its",
-    "de": "der das und mit auf ein eine einen einem einer im zu den dem des sich ist sind von vor am ihr ihre sein "
-    "seine nicht für bei über unter aus zwei drei wird während neben hinter",
-    "nl": "het een van en met op zijn naar bij aan voor uit twee drie terwijl door niet hun wordt",
-    "fr": "le les un une et dans avec sur qui est sont au aux du des en deux trois pour par son sa ses leur leurs "
-    "tandis vers devant pas ce cette",
-    "es": "el los una y con por sus las del está están para como en un que dos tres sobre su al",
-    "it": "il gli una con che di per sono della del nel sul delle dei alla e lo due tre",
-    "pt": "o os uma com em do da dos das no na ao pela pelo para que um dois três",
+UNKNOWN = "?"
+"""The code of a language that is none of those below."""
+
+_FUNCTION_WORDS = {
+    "en": "the a and of with on at is are to from by for his her their its that this it he she they who while as "
+    "next near into over has have been being some two three",
+    "de": "der die das und mit auf ein eine einen einem einer eines im ins zu zum zur den dem des sich ist sind von "
+    "vor am ihr ihre ihrer ihren sein seine seinem seinen nicht für bei über unter aus zwei drei wird während neben "
+    "hinter durch diese dieser einige geht steht sitzt spielt trägt mehrere",
+    "nl": "het een van en met op zijn naar bij aan voor uit twee drie terwijl door niet hun wordt de",
+    "fr": "le la les un une et dans avec sur qui est sont au aux du des en deux trois quatre pour par son sa ses leur "
+    "leurs tandis vers devant pas ce cette à côté près lors plusieurs de",
+    "es": "el la los las una y con por sus del está están para como en un que dos tres sobre su al de",
+    "it": "il gli una con di per sono della del nel sul delle dei alla e lo due tre",
+    "pt": "o os uma com em do da dos das no na ao pela pelo para que um dois três de",
 }
-_SETS = {language: frozenset(words.split()) for language, words in _FUNCTION_WORDS.items()}
+_LANGUAGES_OF: dict[str, list[str]] = {}
+for _language, _words in _FUNCTION_WORDS.items():
+    for _word in _words.split():
+        _LANGUAGES_OF.setdefault(_word, []).append(_language)
+
+_ELISIONS = ("d'", "l'", "s'", "n'", "j'", "qu'")
+_GENERIC = frozenset().union(*(words for language, words in GENERIC.items() if language is not Language.ENGLISH))
 
 
-def foreign_language(sentences: Sequence[Sequence[str]], ours: Language) -> str | None:
-    """The code of the language that a caption is in, when that is clearly not ours.
+def foreign_language(
+    sentences: Sequence[Sequence[str]], ours: Language, is_listed: Callable[[str], bool]
+) -> str | None:
+    """The code of the language that a caption is in when that is clearly not ours.
 
-    >>> foreign_language([["Ein", "Mann", "mit", "einem", "Hut"]], Language.ENGLISH)
+    Args:
+        sentences: words as `words.sentences` gives them.
+        ours: the language that a caption should be in.
+        is_listed: whether a lexicon of ours has a word.
+
+    >>> foreign_language([["Ein", "Mann", "mit", "einem", "Hut"]], Language.ENGLISH, {"mit"}.__contains__)
     'de'
-    >>> foreign_language([["Château", "de", "Chambord", "in", "France"]], Language.ENGLISH) is None
-    True
+    >>> foreign_language([["Château", "de", "Chambord", "in", "France"]], Language.ENGLISH, {"in"}.__contains__)
     """
-    words = [word.lower() for sentence in sentences for word in sentence]
-    hits = {language: sum(word in known for word in words) for language, known in _SETS.items()}
-    best = max(hits, key=lambda language: hits[language])
-    return best if hits[best] >= 2 and hits[best] > 2 * hits.get(ours.value, 0) else None
+    words = [word for sentence in sentences for word in sentence]
+    hits = Counter(language for word in words for language in _votes(word.lower()))
+    home = hits.pop(ours.value, 0)
+    best, most = max(hits.items(), key=lambda item: item[1], default=(UNKNOWN, 0))
+    if most < 2 and home:  # nearly every caption of ours ends here
+        return None
+    content = [word for word in words if len(word) > 2 and word.islower() and word not in _LANGUAGES_OF]
+    unlisted = sum(not is_listed(word) for word in content)
+    listed = len(content) - unlisted
+    if most >= 2 and most > 2 * home and most + unlisted >= listed:
+        return best
+    if most > home and unlisted >= max(listed, 1):
+        return best
+    return UNKNOWN if unlisted >= 3 and unlisted > 2 * (listed + home) else None
 
 
-def names_by_capitals(words: Sequence[str], case: Case, *, shortest: int = 1) -> list[Span]:
-    """Runs of capitalised words, with links inside; the first word of a sentence counts when another follows it.
+def _votes(word: str) -> Sequence[str]:
+    """The languages of a function word."""
+    if word in _LANGUAGES_OF:
+        return _LANGUAGES_OF[word]
+    return ("fr",) if len(word) > 3 and word.startswith(_ELISIONS) else ()
 
-    >>> names_by_capitals(["Vue", "de", "la", "Tour", "Eiffel"], Case.MIXED)
+
+def names_by_capitals(words: Sequence[str], case: Case, language: str) -> Iterator[Span]:
+    """Runs of capitalised words, with links inside. The first word of a sentence counts when another follows it.
+
+    German writes every noun with a capital: there, two in a row are asked for.
+
+    >>> list(names_by_capitals(["Vue", "de", "la", "Tour", "Eiffel"], Case.MIXED, "fr"))
     [(3, 5)]
     """
-    if case is Case.LOWER:
-        return []
-    spans = []
-    start = 0
-    while start < len(words):
-        end = start
-        while end < len(words) and words[end][0].isupper() and words[end].lower() not in LINKS:
-            end += 1
-        lone_first = start == 0 and end == 1 and case is Case.MIXED
+    lowered = [word.lower() for word in words]
+    marked = [
+        case is not Case.LOWER and word[0].isupper() and not (low in _LANGUAGES_OF or low in LINKS or low in _GENERIC)
+        for word, low in zip(words, lowered, strict=True)
+    ]
+    shortest = 2 if language == "de" else 1
+    for start, end in runs([""] * len(words) if language == "de" else lowered, marked):
+        lone_first = (start, end) == (0, 1) and case is Case.MIXED
         if end - start >= shortest and not lone_first:
-            spans.append((start, end))
-        start = max(end, start + 1)
-    return spans
+            yield start, end

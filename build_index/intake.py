@@ -123,6 +123,8 @@ class Intake:
         """Stream the unseen captions of sources in parts of equal size, the last one smaller."""
         filling = _Part()
         for reading in readings:
+            if self._limit is not None and self.rows_read.total() >= self._limit:
+                break
             for texts in self._texts(reading):
                 self._sort_in(texts, reading.number, filling)
                 while len(filling.texts) >= rows_per_part:
@@ -142,8 +144,10 @@ class Intake:
     def _texts(self, reading: Reading) -> Iterator[list[str]]:
         """Normalised captions of one source, chunk by chunk; what is refused is counted here."""
         position = 0
+        broken_off = False
         for item in read_source(reading.source):
             if isinstance(item, Problem):
+                broken_off = item.reason is Refusal.DAMAGED and item.rows == 0 and "://" in reading.source.uri
                 if position >= reading.start:
                     self.rows_read[reading.number] += item.rows
                     self.refusals.add(item.reason, f"{item.place}: {item.detail}", item.rows)
@@ -155,7 +159,8 @@ class Intake:
             yield self._cleaned(chunk, reading.source.uri)
             if chunk.first_row + len(chunk.values) < position:
                 return  # the limit is reached
-        self.finished.add(reading.number)
+        if not broken_off:  # a connection: the next run takes the source up again where it broke
+            self.finished.add(reading.number)
 
     def _wanted(self, chunk: Chunk, reading: Reading) -> Chunk:
         """The rows of a chunk that are neither read already nor beyond the limit."""

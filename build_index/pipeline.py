@@ -13,11 +13,11 @@ from build_index.corpora import corpus_name, find_sources
 from build_index.errors import CorpusError
 from build_index.faiss_index import write_faiss_index
 from build_index.intake import Intake, Reading, Refusals
-from shards.progress import progress
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
 from encoders.presets import PRESETS
 from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout, open_index
 from shards.manifest import FORMAT, VERSION, PartInfo, SourceInfo
+from shards.progress import progress
 from shards.writer import Plan, write_array
 
 WRITER = "guidance-free-labeler 0.1.0"

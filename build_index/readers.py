@@ -5,6 +5,7 @@ allows it. Memory does not grow with the file.
 """
 
 import bz2
+import codecs
 import csv
 import gzip
 import io
@@ -12,6 +13,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import IO, Any
@@ -29,6 +31,9 @@ from build_index.errors import CorpusError
 ROWS_PER_CHUNK = 4_096
 PEEKED_ROWS = 50
 """Rows of a text file that decide whether it has a header and where its captions are."""
+
+PEEKED_BYTES = 1 << 16
+"""Bytes of a JSON file that decide whether it is one document or lines: no single caption's line is longer."""
 
 BROKEN = (OSError, EOFError, ValueError, pa.ArrowException, lzma.LZMAError, zlib.error, ijson.JSONError, csv.Error)
 """What decoders raise at damage; pyarrow, zlib and lzma have no common base class."""
@@ -78,11 +83,15 @@ def read_source(source: Source) -> Stream:
         for item in _READERS[source.kind](source):
             rows += len(item.values) if isinstance(item, Chunk) else item.rows
             yield item
-    except BROKEN as error:
+    except CorpusError:
+        raise
+    except Exception as error:
+        if not isinstance(error, BROKEN) and "://" not in source.uri:
+            raise  # but every remote filesystem raises its own kinds
         yield Problem(f"{source.uri} after row {rows}", 0, Refusal.DAMAGED, _one_line(error))
         return
     if not rows:
-        yield Problem(source.uri, 0, Refusal.NO_ROWS, "an empty file")
+        yield Problem(source.uri, 0, Refusal.NO_ROWS, "no rows in it")
 
 
 # --- parquet ---------------------------------------------------------------------------------------------------------
@@ -111,7 +120,7 @@ def _python_values(array: pa.Array) -> list[Any]:
     """Values of an Arrow column; lists are taken apart, bytes that are not UTF-8 become surrogates."""
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+    if any(is_a(array.type) for is_a in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)):
         lists = (_python_values(scalar.values) if scalar.is_valid else [] for scalar in array)
         return [value for values in lists for value in (values or [None])]
     try:
@@ -133,9 +142,12 @@ def _opened(source: Source) -> IO[bytes]:
     return openers[source.compression](stream) if source.compression else stream
 
 
-def _lines(stream: IO[bytes]) -> Iterable[str]:
-    """Lines; bytes that are not UTF-8 become surrogates, which cleaning refuses row by row."""
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+def _lines(stream: IO[bytes], newline: str = "\n") -> Iterable[str]:
+    """Lines; bytes that are not UTF-8 become surrogates, which cleaning refuses row by row.
+
+    A lone carriage return is part of its line, as for every tool that counts lines; only CSV knows better.
+    """
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
 
 
 def _chunks(values: Iterable[Any]) -> Stream:
@@ -147,7 +159,7 @@ def _chunks(values: Iterable[Any]) -> Stream:
         try:
             for value in islice(iterator, ROWS_PER_CHUNK):
                 chunk.append(value)  # not extend(): what came before a break must be kept
-        except BROKEN:
+        except Exception:
             yield Chunk(first_row, chunk)
             raise
         if not chunk:
@@ -168,12 +180,14 @@ def _read_delimited(source: Source) -> Stream:
         if source.kind == "tsv":
             rows = (line.rstrip("\r\n").split("\t") for line in _lines(stream))
         else:
-            rows = csv.reader(_lines(stream))
+            rows = csv.reader(_lines(stream, newline=""))
         first: list[list[str]] = []
         try:
             for row in islice(rows, PEEKED_ROWS):
                 first.append(row)  # a file that breaks off here still has its first rows
         except BROKEN:
+            if not first:
+                raise
             rows = _broken_again(rows)
         if not first:
             return
@@ -198,21 +212,32 @@ def _read_json_lines(source: Source) -> Stream:
 
 def _read_json(source: Source) -> Stream:
     """One JSON document: a list, or COCO's and RedCaps' object with a list of annotations; or lines of JSON."""
-    with _opened(source) as stream:
-        first = next((line for line in _lines(stream) if line.strip()), "")
-    opening = _parsed(first)
-    if isinstance(opening, dict) and "annotations" not in opening:
+    beginning = _beginning(source)
+    text = beginning.removeprefix(codecs.BOM_UTF8).lstrip()
+    opening = _parsed(text.split(b"\n")[0].decode("utf-8", "surrogateescape"))
+    if text[:1] not in (b"[", b"{") or (isinstance(opening, dict) and "annotations" not in opening):
         yield from _read_json_lines(source)
         return
     with _opened(source) as stream:
-        path = "item" if first.lstrip("\ufeff \t\r\n").startswith("[") else "annotations.item"
+        if beginning.startswith(codecs.BOM_UTF8):
+            stream.read(len(codecs.BOM_UTF8))  # ijson takes it for damage
+        path = "item" if text.startswith(b"[") else "annotations.item"
         yield from _chunks(_values_of(ijson.items(stream, path), source))
+
+
+def _beginning(source: Source) -> bytes:
+    """A file up to the end of its first line, or less where that is long or the file breaks off."""
+    beginning = b""
+    with _opened(source) as stream, suppress(*BROKEN):  # whoever reads on meets the break again
+        while len(beginning) < PEEKED_BYTES and b"\n" not in beginning.lstrip() and (more := stream.read(512)):
+            beginning += more
+    return beginning
 
 
 def _parsed(line: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Refusal.DAMAGED
 
 
@@ -230,7 +255,11 @@ def _values_of(objects: Iterable[Any], source: Source) -> Iterator[Any]:
 
 
 def _one_line(error: BaseException) -> str:
-    return (str(error).strip().split("\n")[0] or type(error).__name__)[:200]
+    first = error.args[0] if error.args else None
+    said = (
+        first.decode("utf-8", "replace") if isinstance(first, bytes) else str(error)
+    )  # ijson says some things in bytes
+    return (said.strip().split("\n")[0] or type(error).__name__)[:200]
 
 
 _READERS: dict[str, Callable[[Source], Stream]] = {

@@ -35,11 +35,12 @@ def _mark(uri: str) -> str:
         stable = {key: str(value) for key, value in filesystem.info(path).items() if key.lower() in _STABLE}
         return f"remote:{hashlib.sha256(repr(sorted(stable.items())).encode()).hexdigest()}"
     except Exception as error:  # every filesystem of fsspec raises its own kinds
-        raise CorpusError(f"{uri}: cannot be opened ({str(error).strip().splitlines()[0][:200]})") from error
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise CorpusError(f"{uri}: cannot be opened ({reason})") from error
 
 
 _STABLE = frozenset(
-    {"name", "size", "etag", "mtime", "last_modified", "lastmodified", "sha256", "blob_id", "generation"}
+    "name size etag mtime last_modified lastmodified last-modified content-md5 digest sha256 blob_id generation".split()
 )
 """What remote filesystems tell about a file that changes when its content does."""
 
@@ -59,6 +60,7 @@ def choose_readings(
     """
     numbers = {info.fingerprint: number for number, info in enumerate(known)}
     readings, notes = [], []
+    taken_up = set()
     next_number = len(known)
     for source, mark in sources:
         number = numbers.get(mark)
@@ -68,8 +70,9 @@ def choose_readings(
             readings.append(Reading(source, next_number))
             numbers[mark] = next_number
             next_number += 1
-        elif number < len(known) and not known[number].complete:
+        elif number < len(known) and not known[number].complete and number not in taken_up:
             readings.append(Reading(source, number, known[number].rows))
+            taken_up.add(number)
     notes += [f"{info.uri} is gone; its captions are kept" for info in known if _is_gone(info.uri)]
     return ([] if allowed == 0 else readings), tuple(notes)
 

@@ -7,6 +7,7 @@ A default, a type and a help text exist once, in the dataclass. A field's metada
 - `metavar`: what stands for the value in the help.
 """
 
+import errno
 import os
 import sys
 import types
@@ -23,6 +24,9 @@ DONE = 0
 FINISHED_WITH_REFUSALS = 1
 REFUSED_TO_START = 2
 INTERRUPTED = 130
+
+OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""A full disk, and folders that may not be read or written: no bugs of ours, wherever they are met."""
 
 Config = TypeVar("Config")
 
@@ -99,6 +103,11 @@ def run(command: Callable[[], int]) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        return REFUSED_TO_START
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED

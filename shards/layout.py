@@ -43,13 +43,16 @@ def faiss_name(generation: int) -> str:
     return f"captions.{generation:04d}.faiss"
 
 
-_OURS = re.compile(r"((captions|vectors)-\d{5,}|\w+\.\d{4,}|manifest|plan)\.(parquet|npy|faiss|json)(\.partial)?")
+_OURS = re.compile(
+    r"(captions-\d{5,}\.parquet|vectors-\d{5,}\.npy|counts\.\d{4,}\.npy|captions\.\d{4,}\.faiss|(manifest|plan)\.json)"
+    r"(\.partial)?"
+)
 
 
 def is_ours(name: str) -> bool:
     """Whether a file name is one that a writer of this format makes.
 
-    >>> is_ours("counts.0001.npy"), is_ours("notes.txt")
+    >>> is_ours("counts.0001.npy"), is_ours("notes.2024.json")
     (True, False)
     """
     return _OURS.fullmatch(name) is not None

@@ -175,14 +175,15 @@ def from_bytes(data: bytes, path: Path) -> Manifest:
     """
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ShardDamaged(f"{path}: not valid JSON ({error}); rebuild the index or restore this file") from error
     _check_version(content, path)
     try:
         manifest = msgspec.convert(content, Manifest)
-    except msgspec.ValidationError as error:
+        sound = to_bytes(manifest) == data and manifest.sealed().digest == manifest.digest
+    except ValueError as error:  # fields that do not fit, or text that is not Unicode
         raise ShardDamaged(f"{path}: {error}; rebuild the index or restore this file") from error
-    if to_bytes(manifest) != data or manifest.sealed().digest != manifest.digest:
+    if not sound:
         raise ShardDamaged(f"{path}: does not match its own digest; rebuild the index or restore this file")
     _check_rows(manifest, path)
     return manifest
@@ -218,6 +219,8 @@ def _check_version(content: Any, path: Path) -> None:  # content: whatever JSON 
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ShardDamaged(f'{path}: not a manifest of this format (no "format": "{FORMAT}")')
     version = content.get("version")
+    if type(version) is not int:
+        raise ShardDamaged(f"{path}: version {version!r} is not a whole number; rebuild the index or restore this file")
     if version != VERSION:
         raise UnsupportedVersion(
             f"{path}: format version {version}, this program reads version {VERSION}; "
@@ -226,6 +229,8 @@ def _check_version(content: Any, path: Path) -> None:  # content: whatever JSON 
 
 
 def _check_rows(manifest: Manifest, path: Path) -> None:
+    if not manifest.parts:
+        raise ShardDamaged(f"{path}: no parts; an empty index is never written")
     next_row = 0
     for part in manifest.parts:
         if part.first_row != next_row or part.rows < 1:

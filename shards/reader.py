@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -16,6 +17,9 @@ from shards.manifest import FileInfo, Manifest, PartInfo
 
 CACHED_GROUPS = 256
 """Decoded row groups kept in memory: about a million captions, roughly 100 MB."""
+
+COLUMN_TYPES = {"text": pa.string(), "hash": pa.binary(16)}
+"""What a reader needs of the captions, and how it is stored."""
 
 
 class Index:
@@ -60,13 +64,13 @@ class Index:
 
     def part_hashes(self, part: int) -> list[bytes]:
         """The 16-byte hashes of all captions of a part, in row order."""
-        hashes: list[bytes] = self._captions_file(part).read(columns=["hash"])["hash"].to_pylist()
-        return hashes
+        every_group = range(self._captions_file(part).metadata.num_row_groups)
+        return self._column(part, every_group, "hash", self.manifest.parts[part].rows)
 
     def counts(self) -> NDArray[np.uint32]:
         """How often each caption was met, uint32 [rows]."""
         path = require_size(self.folder, self.manifest.counts)
-        return _load_array(path, np.dtype("<u4"), (self.manifest.rows,))
+        return load_array(path, np.dtype("<u4"), (self.manifest.rows,))
 
     def captions(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
         """Captions of global rows, in the order asked for."""
@@ -74,35 +78,47 @@ class Index:
 
     def _caption(self, row: int) -> str:
         part = self._part_of(row)
-        file = self._captions_file(part)
         local = row - self._first_rows[part]
-        group = 0
-        while local >= (held := file.metadata.row_group(group).num_rows):
+        metadata = self._captions_file(part).metadata
+        for group in range(metadata.num_row_groups):
+            held = metadata.row_group(group).num_rows
+            if local < held:
+                return self._group(part, group, held)[local]
             local -= held
-            group += 1
-        return self._group(part, group)[local]
+        raise ShardDamaged(f"{self._captions_path(part)}: its row groups end before row {row}")
 
-    def _group(self, part: int, group: int) -> list[str]:
+    def _group(self, part: int, group: int, held: int) -> list[str]:
         key = (part, group)
         if key not in self._groups:
-            file = self._captions_file(part)
-            try:
-                self._groups[key] = file.read_row_group(group, columns=["text"])["text"].to_pylist()
-            except (OSError, ValueError) as error:  # pyarrow raises subclasses of these for damaged pages
-                name = self.manifest.parts[part].captions.name
-                raise ShardDamaged(f"{self.folder / name}: row group {group} cannot be read ({error})") from error
+            self._groups[key] = self._column(part, [group], "text", held)
             if len(self._groups) > CACHED_GROUPS:
                 self._groups.popitem(last=False)
         self._groups.move_to_end(key)
         return self._groups[key]
+
+    def _column(self, part: int, groups: Sequence[int], name: str, rows: int) -> list[Any]:
+        """A column of some row groups, once it is known to be what the format promises."""
+        path = self._captions_path(part)
+        file = self._captions_file(part)
+        try:
+            column = file.read_row_groups(groups, columns=[name])[name]
+            values: list[Any] = column.to_pylist()
+        except Exception as error:  # damaged pages make pyarrow raise errors of many kinds
+            raise ShardDamaged(f"{path}: column {name} cannot be read ({error})") from error
+        if len(values) != rows or column.type != COLUMN_TYPES[name] or column.null_count:
+            raise ShardDamaged(f"{path}: column {name} is not {rows} times {COLUMN_TYPES[name]}")
+        return values
+
+    def _captions_path(self, part: int) -> Path:
+        return self.folder / self.manifest.parts[part].captions.name
 
     def _captions_file(self, part: int) -> pq.ParquetFile:
         if part not in self._files:
             info = self.manifest.parts[part]
             path = require_size(self.folder, info.captions)
             try:
-                file = pq.ParquetFile(path, memory_map=True)
-            except (OSError, ValueError) as error:
+                file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+            except Exception as error:  # as above
                 raise ShardDamaged(f"{path}: not readable as parquet ({error})") from error
             if file.metadata.num_rows != info.rows:
                 raise ShardDamaged(f"{path}: {file.metadata.num_rows} rows, the manifest says {info.rows}")
@@ -116,17 +132,17 @@ class Index:
 
     def _map_vectors(self, part: PartInfo) -> NDArray[np.float16]:
         path = require_size(self.folder, part.vectors)
-        return _load_array(path, np.dtype("<f2"), (part.rows, self.manifest.encoder.dimension))
+        return load_array(path, np.dtype("<f2"), (part.rows, self.manifest.encoder.dimension))
 
 
-def _load_array(path: Path, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> NDArray[Any]:
+def load_array(path: Path, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> NDArray[Any]:
     """Map a `.npy` file that must hold exactly this."""
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:  # a broken .npy header raises any of these
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # a broken header makes NumPy's parser raise errors of many kinds
         raise ShardDamaged(f"{path}: not readable as .npy ({error})") from error
-    if array.shape != shape or array.dtype != dtype:
-        raise ShardDamaged(f"{path}: {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)}")
+    if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
+        raise ShardDamaged(f"{path}: {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)} in C order")
     return array
 
 

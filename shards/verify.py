@@ -58,12 +58,25 @@ def _verify_content(folder: Path, content: Manifest) -> Iterator[str]:
     except ShardDamaged as error:
         yield str(error)
         return
-    if not content.tally.balanced:
+    if not content.tally.balanced or content.tally.kept != content.rows:
         yield f"{folder}: rows read are not rows kept + duplicates + refused ({content.tally})"
+    yield from _verify_counts(index)
     seen: set[bytes] = set()
     for number, part in enumerate(content.parts):
         yield from _verify_vectors(folder, part, index.part_vectors(number))
-        yield from _verify_captions(folder, part, seen)
+        yield from _verify_captions(folder, part, seen, len(content.sources))
+
+
+def _verify_counts(index: Index) -> Iterator[str]:
+    path = index.folder / index.manifest.counts.name
+    try:
+        counts = index.counts()
+    except ShardDamaged as error:
+        yield str(error)
+        return
+    met = index.manifest.tally.kept + index.manifest.tally.duplicates
+    if not counts.all() or int(counts.sum(dtype=np.uint64)) != met:
+        yield f"{path}: captions were met {int(counts.sum(dtype=np.uint64))} times, the manifest says {met}"
 
 
 def _verify_vectors(folder: Path, part: PartInfo, vectors: NDArray[np.float16]) -> Iterator[str]:
@@ -73,9 +86,13 @@ def _verify_vectors(folder: Path, part: PartInfo, vectors: NDArray[np.float16]) 
         yield f"{folder / part.vectors.name}: {wrong.size} rows are not unit vectors, first at {wrong[0]}"
 
 
-def _verify_captions(folder: Path, part: PartInfo, seen: set[bytes]) -> Iterator[str]:
+def _verify_captions(folder: Path, part: PartInfo, seen: set[bytes], sources: int) -> Iterator[str]:
     path = folder / part.captions.name
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except Exception as error:  # what is no parquet makes pyarrow raise errors of many kinds
+        yield f"{path}: not readable as parquet ({error})"
+        return
     if not table.schema.equals(SCHEMA):
         yield f"{path}: columns {table.schema.names}, expected {SCHEMA.names}"
         return
@@ -84,6 +101,9 @@ def _verify_captions(folder: Path, part: PartInfo, seen: set[bytes]) -> Iterator
     hashes = table["hash"].to_pylist()
     if hashes != [text_hash(text) for text in table["text"].to_pylist()]:
         yield f"{path}: a hash does not belong to its text"
-    if len(seen) + len(hashes) != len(seen.union(hashes)):
-        yield f"{path}: a caption occurs twice"
+    different = len(seen) + len(hashes)
     seen.update(hashes)
+    if len(seen) != different:
+        yield f"{path}: a caption occurs twice"
+    if not all(0 <= source < sources for source in set(table["source"].to_pylist())):
+        yield f"{path}: a source that the manifest does not list"

@@ -21,7 +21,7 @@ from shards.manifest import (
     PartInfo,
     to_bytes,
 )
-from shards.reader import Index
+from shards.reader import Index, load_array
 
 ROWS_PER_GROUP = 4_096
 """Rows that a reader must decode to get at one caption."""
@@ -124,10 +124,17 @@ class IndexWriter:
         vectors = self.folder / layout.vectors_name(part)
         if not (captions.exists() and vectors.exists()):
             return None
-        found = pq.read_table(captions, columns=["hash"])["hash"].to_pylist()
-        if found != list(rows.hashes):
+        expected = _captions_table(first_row, rows)
+        try:
+            load_array(vectors, np.dtype("<f2"), (len(expected), self.plan.encoder.dimension))
+            same = pq.read_table(captions).equals(expected)
+        except Exception:  # damaged, of whatever kind: the part is made again
             return None
-        return PartInfo(first_row=first_row, rows=len(found), captions=file_info(captions), vectors=file_info(vectors))
+        if not same:
+            return None
+        return PartInfo(
+            first_row=first_row, rows=len(expected), captions=file_info(captions), vectors=file_info(vectors)
+        )
 
     def write_part(self, part: int, first_row: int, rows: PartRows, vectors: NDArray[np.float32]) -> PartInfo:
         """Write one part: vectors first, captions last, since the captions file makes it count.
@@ -170,9 +177,9 @@ def write_array(path: Path, array: NDArray[np.generic]) -> FileInfo:
     return write_whole(path, write)
 
 
-def _write_captions(path: Path, first_row: int, rows: PartRows) -> None:
+def _captions_table(first_row: int, rows: PartRows) -> pa.Table:
     count = len(rows.texts)
-    table = pa.table(
+    return pa.table(
         [
             pa.array(np.arange(first_row, first_row + count, dtype=np.int64)),
             pa.array(rows.texts, pa.string()),
@@ -181,4 +188,8 @@ def _write_captions(path: Path, first_row: int, rows: PartRows) -> None:
         ],
         schema=SCHEMA,
     )
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, compression="zstd")
+
+
+def _write_captions(path: Path, first_row: int, rows: PartRows) -> None:
+    table = _captions_table(first_row, rows)
+    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, compression="zstd", write_page_checksum=True)

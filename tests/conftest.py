@@ -1,0 +1,117 @@
+"""Fakes that can be checked by hand, and small indexes built with them."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+from build_index.config import BuildConfig
+from build_index.pipeline import BuildReport, build
+from shards import EncoderIdentity, Manifest, manifest
+
+settings.register_profile("any machine", deadline=None)  # a busy one stalls at any example
+settings.load_profile("any machine")
+
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Crash(Exception):
+    """What the fake fails with: nothing that the code under test could know."""
+
+
+class LetterCounter:
+    """A text encoder that counts letters: "Abba!" is 2 a, 2 b and 1 of everything else, scaled to length 1.
+
+    It remembers what it was asked, and can be told to crash at its n-th call, counted from 0.
+    """
+
+    def __init__(self, weights: str = "letters", *, crash_at: int | None = None) -> None:
+        self.identity = EncoderIdentity(
+            architecture="LetterCounter",
+            pretrained=weights,
+            checkpoint=None,
+            text_digest=f"sha256:{weights}",
+            tokenizer="str.lower",
+            context_length=77,
+            prompt="{}",
+            dimension=len(ALPHABET) + 1,
+            precision="fp32",
+        )
+        self.calls: list[list[str]] = []
+        self.crash_at = crash_at
+
+    @property
+    def seen(self) -> list[str]:
+        """Every text that was embedded, in order."""
+        return [text for call in self.calls for text in call]
+
+    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """Embed n captions: float32 [n, 27], unit rows."""
+        if len(self.calls) == self.crash_at:
+            raise Crash
+        self.calls.append(list(captions))
+        counts = np.zeros((len(captions), len(ALPHABET) + 1), np.float32)
+        for row, caption in enumerate(captions):
+            for letter in caption.lower():
+                counts[row, ALPHABET.find(letter)] += 1  # find() says -1 for the rest: the last column
+        return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+def letters(**counts: int) -> NDArray[np.float32]:
+    """A vector by hand, scaled to length 1: for "a dog!" it is `letters(a=1, d=1, o=1, g=1, rest=2)`."""
+    vector = np.zeros(len(ALPHABET) + 1, np.float32)
+    for letter, count in counts.items():
+        vector[-1 if letter == "rest" else ALPHABET.index(letter)] = count
+    return vector / np.linalg.norm(vector)
+
+
+def write_captions(path: Path, captions: Sequence[str | None], column: str = "caption") -> Path:
+    """Write a parquet file as corpora come: a URL beside every caption."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    urls = [f"https://example.com/{number}.jpg" for number in range(len(captions))]
+    pq.write_table(pa.table({"url": urls, column: pa.array(captions, pa.string())}), path)
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder with its bytes."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def resealed(folder: Path, **changes: Any) -> Path:
+    """Change a folder's manifest and give it the digest that belongs to it."""
+    path = folder / "manifest.json"
+    content = msgspec.convert(json.loads(path.read_bytes()), Manifest)
+    path.write_bytes(manifest.to_bytes(msgspec.structs.replace(content, **changes).sealed()))
+    return path
+
+
+Builder = Callable[..., BuildReport]
+
+
+@pytest.fixture
+def build_index_of(tmp_path: Path) -> Builder:
+    """A function that writes captions to a parquet file and builds an index of them."""
+
+    def build_it(
+        captions: Sequence[str | None],
+        name: str = "corpus",
+        encoder: LetterCounter | None = None,
+        rows_per_part: int = 32_768,
+        limit: int = 0,
+    ) -> BuildReport:
+        corpus = write_captions(tmp_path / "captions" / f"{name}.parquet", captions)
+        config = BuildConfig(
+            corpus=(str(corpus),), name=name, out=tmp_path / "shards", rows_per_part=rows_per_part, limit=limit
+        )
+        return build(config, lambda _: encoder or LetterCounter())
+
+    return build_it

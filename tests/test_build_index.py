@@ -1,0 +1,540 @@
+"""The whole build on the letter-counting fake: values, appends, interruptions, refusals."""
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Builder, Crash, LetterCounter, contents, letters, write_captions
+
+from build_index import __main__ as command
+from build_index import pipeline, search
+from build_index.config import BuildConfig
+from build_index.errors import CorpusError
+from build_index.faiss_index import Searcher
+from build_index.pipeline import BuildReport, build
+from shards import EncoderMismatch, NoIndex, ShardDamaged, open_index, verify
+from shards.errors import PlanConflict
+from shards.manifest import Tally
+
+CAPTIONS = [
+    "a dog on the beach",
+    "two cats asleep",
+    "a dog on the beach",
+    "the leaning tower of pisa",
+    "  a  dog on the beach ",
+    "harbour at night",
+    "a red bus in the rain",
+    "two cats asleep",
+    "snow on a mountain",
+    "an old map",
+]
+DIFFERENT = list(dict.fromkeys(" ".join(caption.split()) for caption in CAPTIONS))
+NEW = ["a windmill by a canal", "three boats"]
+
+
+def embedded(encoder: LetterCounter, captions: list[str] = DIFFERENT + NEW) -> list[str]:
+    """The captions that an encoder was asked for, in order."""
+    return [text for text in encoder.seen if text in captions]
+
+
+def no_encoder(_: BuildConfig) -> LetterCounter:
+    raise AssertionError("nothing is new, so no encoder is needed")
+
+
+# --- one build -------------------------------------------------------------------------------------------------------
+
+
+def test_vectors_are_the_encoders_in_float16(build_index_of: Builder) -> None:
+    encoder = LetterCounter()
+    report = build_index_of(CAPTIONS, encoder=encoder, rows_per_part=3)
+    index = open_index(report.folder)
+    assert index.captions(range(7)) == DIFFERENT
+    expected = LetterCounter().encode(DIFFERENT).astype(np.float16)
+    np.testing.assert_array_equal(np.concatenate([index.part_vectors(part) for part in range(3)]), expected)
+    by_hand = letters(t=2, h=1, r=1, e=2, b=1, o=1, a=1, s=1, rest=1)  # three boats
+    np.testing.assert_allclose(LetterCounter().encode(["three boats"])[0], by_hand, rtol=1e-6)
+    assert embedded(encoder) == DIFFERENT
+
+
+def test_duplicates_raise_the_count_of_the_first(build_index_of: Builder) -> None:
+    report = build_index_of([*CAPTIONS, None, ""], rows_per_part=3)
+    assert open_index(report.folder).counts().tolist() == [3, 2, 1, 1, 1, 1, 1]
+    assert report.manifest.tally == Tally(read=12, kept=7, duplicates=3, refused={"empty": 1, "null": 1})
+    assert report.embedded == 7
+    assert report.refusals.summary() == "1 empty, 1 null"
+
+
+def test_the_manifest_says_what_was_built(build_index_of: Builder, tmp_path: Path) -> None:
+    content = build_index_of(CAPTIONS, name="mine", rows_per_part=3).manifest
+    assert (content.name, content.generation, content.rows) == ("mine", 1, 7)
+    assert content.encoder == LetterCounter().identity
+    (source,) = content.sources
+    assert (source.uri, source.rows, source.complete) == (str(tmp_path / "captions" / "mine.parquet"), 10, True)
+    assert content == open_index(tmp_path / "shards" / "mine").manifest
+    assert list(verify(tmp_path / "shards" / "mine")) == []
+
+
+def test_an_encoder_is_given_bounded_batches(build_index_of: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", 2)
+    encoder = LetterCounter()
+    report = build_index_of(CAPTIONS, encoder=encoder, rows_per_part=5)
+    assert max(map(len, encoder.calls)) == 2
+    np.testing.assert_array_equal(
+        open_index(report.folder).vectors(range(7)), LetterCounter().encode(DIFFERENT).astype(np.float16)
+    )
+
+
+def test_no_captions_make_no_index(build_index_of: Builder, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="corpus: not one caption could be used"):
+        build_index_of([None, "", "..."])
+    with pytest.raises(NoIndex):
+        open_index(tmp_path / "shards" / "corpus")
+
+
+def test_a_vector_that_is_not_finite_is_never_written(build_index_of: Builder, tmp_path: Path) -> None:
+    class Broken(LetterCounter):
+        def encode(self, captions: Any) -> Any:
+            return super().encode(captions) * np.nan
+
+    with pytest.raises(ValueError, match="not finite"):
+        build_index_of(CAPTIONS, encoder=Broken())
+    assert not list((tmp_path / "shards" / "corpus").glob("vectors-*"))
+
+
+# --- search ----------------------------------------------------------------------------------------------------------
+
+
+def by_brute_force(vectors: Any, query: Any, k: int) -> tuple[list[int], Any]:
+    """The k nearest rows, equal cosines by row."""
+    cosines = np.array([float(np.dot(vector.astype(np.float32), query)) for vector in vectors])
+    rows = sorted(range(len(vectors)), key=lambda row: (-round(cosines[row], 6), row))[:k]
+    return rows, cosines[rows]
+
+
+@pytest.mark.parametrize("k", [1, 3, 10, 300, 1_000])
+def test_ids_are_rows_and_scores_are_cosines(build_index_of: Builder, k: int) -> None:
+    rng = np.random.default_rng(0)
+    words = ["dog", "god", "cat", "act", "bus", "sub", "tower", "wrote", "boat", "rain"]  # many have equal vectors
+    captions = sorted({" ".join(rng.choice(words, size=3)) for _ in range(400)})
+    index = open_index(build_index_of(captions, rows_per_part=100).folder)
+    queries = LetterCounter().encode(["a dog", "act now", "towers", "xyz"])
+    stored = LetterCounter().encode(captions).astype(np.float16)
+    scores, rows = Searcher(index).search(queries, k)
+    assert rows.shape == scores.shape == (4, min(k, len(captions)))
+    for query, found, cosines in zip(queries, rows, scores, strict=True):
+        expected, expected_cosines = by_brute_force(stored, query, k)
+        np.testing.assert_allclose(cosines, expected_cosines, atol=1e-6)
+        assert found.tolist() == expected
+        np.testing.assert_allclose(index.vectors(found) @ query, cosines, atol=1e-6)
+
+
+def test_a_query_finds_the_same_whatever_is_searched_beside_it(build_index_of: Builder) -> None:
+    index = open_index(build_index_of([f"{word} {n}" for n in range(50) for word in DIFFERENT]).folder)
+    queries = LetterCounter().encode([*DIFFERENT, *NEW])
+    together = Searcher(index).search(queries, 5)
+    for place in range(len(queries)):
+        alone = Searcher(index).search(queries[place : place + 1], 5)
+        np.testing.assert_array_equal(alone[0][0], together[0][place])
+        np.testing.assert_array_equal(alone[1][0], together[1][place])
+
+
+def test_a_search_index_that_is_damaged_or_of_another_index(build_index_of: Builder) -> None:
+    index = open_index(build_index_of(CAPTIONS).folder)
+    sound = index.faiss_path.read_bytes()
+    index.faiss_path.write_bytes(b"\0" * len(sound))
+    with pytest.raises(ShardDamaged, match=f"{index.faiss_path}: not readable as a FAISS index"):
+        Searcher(index)
+    other = open_index(build_index_of(CAPTIONS[:4], name="other").folder)
+    index.faiss_path.write_bytes(other.faiss_path.read_bytes())
+    with pytest.raises(ShardDamaged, match=r"3 vectors of 27 dimensions, the manifest says 7 of 27"):
+        Searcher(index)
+
+
+# --- again -----------------------------------------------------------------------------------------------------------
+
+
+def config_for(tmp_path: Path, *corpus: Path, **options: Any) -> BuildConfig:
+    return BuildConfig(
+        corpus=tuple(str(path) for path in corpus), name="corpus", out=tmp_path / "shards", rows_per_part=3, **options
+    )
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    config = config_for(tmp_path, write_captions(tmp_path / "a.parquet", CAPTIONS))
+    first = build(config, lambda _: LetterCounter())
+    before = contents(first.folder)
+    second = build(config, no_encoder)
+    assert contents(first.folder) == before
+    assert second == BuildReport(first.folder, first.manifest, 0, second.refusals, ())
+    assert not second.refusals
+
+
+def test_an_append_embeds_what_is_unseen_and_leaves_finished_parts(tmp_path: Path) -> None:
+    old = write_captions(tmp_path / "captions" / "a.parquet", CAPTIONS)
+    first = build(config_for(tmp_path, old.parent), lambda _: LetterCounter())
+    before = contents(first.folder)
+    write_captions(tmp_path / "captions" / "b.parquet", [CAPTIONS[0], *NEW, NEW[0], None])
+
+    encoder = LetterCounter()
+    report = build(config_for(tmp_path, old.parent), lambda _: encoder)
+    assert embedded(encoder) == NEW
+    assert report.embedded == 2
+    after = contents(report.folder)
+    for file in (file for part in first.manifest.parts for file in (part.captions, part.vectors)):
+        assert after[file.name] == before[file.name]
+    assert report.manifest.parts[:3] == first.manifest.parts
+    assert [(part.first_row, part.rows) for part in report.manifest.parts[3:]] == [(7, 2)]
+    assert report.manifest.generation == 2
+    assert not [name for name in after if ".0001." in name]  # the earlier generation is gone
+
+    index = open_index(report.folder)
+    assert index.captions(range(9)) == DIFFERENT + NEW
+    assert index.counts().tolist() == [4, 2, 1, 1, 1, 1, 1, 2, 1]
+    assert index.manifest.tally == Tally(read=15, kept=9, duplicates=5, refused={"null": 1})
+    assert Searcher(index).search(LetterCounter().encode([NEW[1]]), 1)[1].tolist() == [[8]]
+    assert list(verify(report.folder)) == []
+
+
+def test_an_append_of_duplicates_alone_raises_counts(tmp_path: Path) -> None:
+    first = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    build(config_for(tmp_path, first), lambda _: LetterCounter())
+    second = write_captions(tmp_path / "b.parquet", CAPTIONS[1:3])
+    report = build(config_for(tmp_path, first, second), lambda _: LetterCounter())
+    assert report.embedded == 0
+    assert len(report.manifest.parts) == 3
+    assert open_index(report.folder).counts().tolist() == [4, 3, 1, 1, 1, 1, 1]
+    assert list(verify(report.folder)) == []
+
+
+def test_a_source_that_changed_and_one_that_vanished(tmp_path: Path) -> None:
+    a, b = write_captions(tmp_path / "a.parquet", CAPTIONS), write_captions(tmp_path / "b.parquet", NEW[:1])
+    build(config_for(tmp_path, a, b), lambda _: LetterCounter())
+    write_captions(a, [*CAPTIONS[3:], NEW[1]])
+    b.unlink()
+    report = build(config_for(tmp_path, a), lambda _: LetterCounter())
+    assert report.notes == (
+        f"{a} changed since it was read; captions it no longer has are kept",
+        f"{b} is gone; its captions are kept",
+    )
+    assert open_index(report.folder).captions(range(9)) == [*DIFFERENT, *NEW]
+    assert [source.uri for source in report.manifest.sources] == [str(a), str(b), str(a)]
+    assert build(config_for(tmp_path, a), no_encoder).notes == (f"{b} is gone; its captions are kept",)
+
+
+def test_a_limit_is_continued_by_a_larger_one(tmp_path: Path) -> None:
+    a = write_captions(tmp_path / "a.parquet", CAPTIONS[:6])
+    b = write_captions(tmp_path / "b.parquet", [*CAPTIONS[6:], None, *NEW])
+    whole = build(config_for(tmp_path / "whole", a, b), lambda _: LetterCounter())
+    rows = []
+    for limit in (1, 4, 6, 8, 8, 0):
+        report = build(config_for(tmp_path, a, b, limit=limit), lambda _: LetterCounter())
+        rows.append((report.manifest.tally.read, report.manifest.rows, report.embedded))
+    assert rows == [(1, 1, 1), (4, 3, 2), (6, 4, 1), (8, 5, 1), (8, 5, 0), (13, 9, 4)]
+    index = open_index(report.folder)
+    assert index.captions(range(9)) == open_index(whole.folder).captions(range(9))
+    assert index.counts().tolist() == open_index(whole.folder).counts().tolist()
+    assert index.manifest.tally == whole.manifest.tally
+    assert index.manifest.sources == whole.manifest.sources
+    assert list(verify(report.folder)) == []
+
+
+# --- interrupted -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", 2)
+
+
+@pytest.mark.usefixtures("small_calls")
+def test_a_crash_in_the_encoder_costs_the_part_in_flight_and_changes_no_byte(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    undisturbed = LetterCounter()
+    expected = contents(build(config_for(tmp_path / "whole", corpus), lambda _: undisturbed).folder)
+    assert len(undisturbed.calls) >= 5
+    for call in range(len(undisturbed.calls)):
+        config = config_for(tmp_path / f"crash-{call}", corpus)
+        crashing, resuming = LetterCounter(crash_at=call), LetterCounter()
+        with pytest.raises(Crash):
+            build(config, lambda _, encoder=crashing: encoder)
+        with pytest.raises(NoIndex, match="an unfinished build; run the same build_index command again"):
+            open_index(config.out / "corpus")
+        report = build(config, lambda _, encoder=resuming: encoder)
+        assert contents(report.folder) == expected
+        finished = min(len(embedded(crashing)) // 3 * 3, len(DIFFERENT))
+        assert embedded(resuming) == DIFFERENT[finished:]
+
+
+def crash_at_rename(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
+    """Let the n-th rename, counted from 0, crash instead; returns how many there were."""
+    renames = 0
+    replace = Path.replace
+
+    def crashing(path: Path, target: Path) -> Path:
+        nonlocal renames
+        renames += 1
+        if renames == number + 1:
+            raise Crash
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", crashing)
+    return lambda: renames
+
+
+def test_a_crash_before_any_rename_changes_no_byte(tmp_path: Path) -> None:
+    """Files appear by renaming, so these are all the states in which a killed build can leave its folder."""
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    more = write_captions(tmp_path / "b.parquet", NEW)
+    built = build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter())
+    expected_first = contents(built.folder)
+    expected_second = contents(build(config_for(tmp_path / "whole", corpus, more), lambda _: LetterCounter()).folder)
+    for corpora, before, expected in (
+        ([corpus], {}, expected_first),
+        ([corpus, more], expected_first, expected_second),
+    ):
+        for number in range(100):
+            out = tmp_path / f"crash-{len(corpora)}-{number}"
+            (out / "shards" / "corpus").mkdir(parents=True)
+            for name, data in before.items():
+                (out / "shards" / "corpus" / name).write_bytes(data)
+            with pytest.MonkeyPatch.context() as patch:
+                renames = crash_at_rename(patch, number)
+                try:
+                    build(config_for(out, *corpora), lambda _: LetterCounter())
+                except Crash:
+                    pass
+                else:
+                    break  # there were no more renames to crash at
+            if before:  # what was finished can still be read
+                assert open_index(out / "shards" / "corpus").manifest == built.manifest
+                assert list(verify(out / "shards" / "corpus")) == []
+            assert contents(build(config_for(out, *corpora), lambda _: LetterCounter()).folder) == expected
+        assert number == renames() >= 4
+
+
+def test_a_crash_before_a_deletion_leaves_a_finished_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    more = write_captions(tmp_path / "b.parquet", NEW)
+    build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    unlink = Path.unlink
+
+    def crashing(path: Path, *, missing_ok: bool = False) -> None:
+        if path.name == "plan.json" or ".0001." in path.name:
+            raise Crash
+        unlink(path, missing_ok=missing_ok)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", crashing)
+        with pytest.raises(Crash):
+            build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
+    folder = tmp_path / "shards" / "corpus"
+    assert open_index(folder).manifest.rows == 9
+    assert list(verify(folder)) == []
+    assert build(config_for(tmp_path, corpus, more), no_encoder).manifest.rows == 9
+    third = write_captions(tmp_path / "c.parquet", ["a third helping"])
+    report = build(config_for(tmp_path, corpus, more, third), lambda _: LetterCounter())
+    assert set(contents(folder)) == {file.name for file in report.manifest.files()} | {"manifest.json"}
+    assert list(verify(folder)) == []
+
+
+def test_other_captions_replace_the_parts_of_an_unfinished_build(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    with pytest.raises(Crash):
+        build(config_for(tmp_path, corpus), lambda _: LetterCounter(crash_at=2))
+    write_captions(corpus, [*NEW, *CAPTIONS])
+    encoder = LetterCounter()
+    resumed = build(config_for(tmp_path, corpus), lambda _: encoder)
+    assert embedded(encoder) == [*NEW, *DIFFERENT]
+    undisturbed = build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter())
+    assert contents(resumed.folder) == contents(undisturbed.folder)
+
+
+def test_the_same_captions_from_another_source_replace_them_too(tmp_path: Path) -> None:
+    """A part says where each caption came from; a resume with other sources must not keep the old word."""
+    nothing = write_captions(tmp_path / "0.parquet", [None])
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    with pytest.raises(Crash):
+        build(config_for(tmp_path, nothing, corpus), lambda _: LetterCounter(crash_at=2))
+    resumed = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    undisturbed = build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter())
+    assert contents(resumed.folder) == contents(undisturbed.folder)
+    assert list(verify(resumed.folder)) == []
+
+
+def test_old_captions_never_stay_beside_new_vectors(tmp_path: Path) -> None:
+    """Three runs: the second is killed between the vectors and the captions of a part that the first had finished."""
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    undisturbed = build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter())
+    with pytest.raises(Crash):
+        build(config_for(tmp_path, corpus), lambda _: LetterCounter(crash_at=2))
+    write_captions(corpus, [*NEW, *CAPTIONS])
+    with pytest.MonkeyPatch.context() as patch:
+        crash_at_rename(patch, 1)
+        with pytest.raises(Crash):
+            build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    write_captions(corpus, CAPTIONS)
+    resumed = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    assert contents(resumed.folder) == contents(undisturbed.folder)
+
+
+def test_a_part_of_an_unfinished_build_that_is_damaged_is_made_again(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    undisturbed = build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter())
+    for name, damage in (("captions-00000.parquet", b"not parquet"), ("vectors-00000.npy", b"not npy")):
+        with pytest.raises(Crash):
+            build(config_for(tmp_path / name, corpus), lambda _: LetterCounter(crash_at=2))
+        (tmp_path / name / "shards" / "corpus" / name).write_bytes(damage)
+        resumed = build(config_for(tmp_path / name, corpus), lambda _: LetterCounter())
+        assert contents(resumed.folder) == contents(undisturbed.folder)
+
+
+def test_what_lies_beside_an_index_stays(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = tmp_path / "shards" / "corpus"
+    folder.mkdir(parents=True)
+    (folder / "notes.2024.json").write_text("mine")
+    (folder / "captions-00007.parquet.partial").write_text("left by a build that was given up")
+    build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    assert (folder / "notes.2024.json").read_text() == "mine"
+    assert not (folder / "captions-00007.parquet.partial").exists()
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_encoder_is_refused(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    report = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    before = contents(report.folder)
+    more = write_captions(tmp_path / "b.parquet", NEW)
+    with pytest.raises(EncoderMismatch, match=r"holds vectors of LetterCounter/letters.* is LetterCounter/other"):
+        build(config_for(tmp_path, corpus, more), lambda _: LetterCounter("other"))
+    assert contents(report.folder) == before
+
+
+def test_an_unfinished_build_of_something_else_is_refused(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    with pytest.raises(Crash):
+        build(config_for(tmp_path, corpus), lambda _: LetterCounter(crash_at=2))
+    folder = tmp_path / "shards" / "corpus"
+    before = contents(folder)
+    with pytest.raises(PlanConflict, match=r"an unfinished build with LetterCounter/letters.*, this one has .*/other"):
+        build(config_for(tmp_path, corpus), lambda _: LetterCounter("other"))
+    other_parts = BuildConfig(corpus=(str(corpus),), name="corpus", out=tmp_path / "shards", rows_per_part=4)
+    with pytest.raises(PlanConflict, match=f"or other settings; .*delete {folder / 'plan.json'} to give it up"):
+        build(other_parts, lambda _: LetterCounter())
+    assert contents(folder) == before
+    (folder / "plan.json").unlink()
+    other = LetterCounter("other")
+    build(config_for(tmp_path, corpus), lambda _: other)
+    assert embedded(other) == DIFFERENT  # nothing of what was given up is taken for its own
+    assert open_index(folder).manifest.encoder == LetterCounter("other").identity
+    assert list(verify(folder)) == []
+
+
+@pytest.mark.parametrize("plan", [b"", b"{}", b"not JSON", b"\xff", b'{"name": 3}'])
+def test_a_plan_that_cannot_be_read(tmp_path: Path, plan: bytes) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    path = tmp_path / "shards" / "corpus" / "plan.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(plan)
+    with pytest.raises(PlanConflict, match=f"{path}: unreadable .*; delete it to give up the unfinished build"):
+        build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+
+
+def test_a_damaged_index_is_not_added_to(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build(config_for(tmp_path, corpus), lambda _: LetterCounter()).folder
+    path = folder / "captions-00001.parquet"
+    data = path.read_bytes()
+    path.write_bytes(b"\0" * len(data))
+    more = write_captions(tmp_path / "b.parquet", NEW)
+    with pytest.raises(ShardDamaged, match=f"{path}: not readable as parquet"):
+        build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """`python -m build_index` with the fake in place of CLIP."""
+    monkeypatch.setattr(pipeline, "_load_clip_text", lambda _: LetterCounter())
+    return lambda *arguments: command.main(["--out", str(tmp_path / "shards"), *map(str, arguments)])
+
+
+def test_exit_codes(run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = write_captions(tmp_path / "good.parquet", CAPTIONS)
+    assert run("--corpus", good) == 0
+    said = capsys.readouterr().out
+    assert f"{tmp_path / 'shards' / 'good'}: 7 captions, 7 embedded now" in said
+    assert "read 10 = kept 7 + duplicates 3 + refused 0" in said
+    assert run("--corpus", good) == 0
+    assert "nothing new; 7 captions as before" in capsys.readouterr().out
+
+    some = write_captions(tmp_path / "some.parquet", [*CAPTIONS, None, "", ""])
+    assert run("--corpus", some) == 1
+    said = capsys.readouterr().out
+    assert f"refused 2 rows, empty, for example: {some} row 11" in said
+    assert f"refused 1 rows, null, for example: {some} row 10" in said
+
+    assert run("--corpus", tmp_path / "none.parquet") == 2
+    assert capsys.readouterr().err.startswith(f"error: --corpus {tmp_path / 'none.parquet'}: no such file")
+
+
+def test_a_damaged_source_is_reported_and_the_others_are_built(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = write_captions(tmp_path / "good.parquet", CAPTIONS)
+    (tmp_path / "bad.parquet").write_bytes(good.read_bytes()[:-20])
+    assert run("--corpus", tmp_path / "bad.parquet", good, "--name", "both") == 1
+    assert f"refused 0 rows, damaged, for example: {tmp_path / 'bad.parquet'} after row 0: " in capsys.readouterr().out
+    assert open_index(tmp_path / "shards" / "both").manifest.rows == 7
+
+
+def test_an_interrupt(run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> LetterCounter:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_load_clip_text", interrupt)
+    assert run("--corpus", write_captions(tmp_path / "a.parquet", CAPTIONS)) == 130
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_is_full_or_closed(
+    run: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: int,
+) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+
+    def refuse(path: Path, data: bytes) -> int:
+        raise OSError(number, "no more", str(path))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", refuse)
+        assert run("--corpus", corpus) == 2
+    assert capsys.readouterr().err.endswith(f"error: {tmp_path / 'shards' / 'a' / 'plan.json.partial'}: no more\n")
+    assert run("--corpus", corpus) == 0
+
+
+def test_search_prints_the_nearest_of_all_indexes(
+    build_index_of: Builder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_index_of(CAPTIONS, name="first")
+    folder = build_index_of([*NEW, "boats three"], name="second").folder
+    monkeypatch.setitem(
+        sys.modules, "encoders.clip_text", SimpleNamespace(clip_text_of=lambda identity, *_: LetterCounter())
+    )
+    assert search.main([str(folder.parent), "three boats", "--k", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1:] for line in lines] == [["second:1", "three boats"], ["second:2", "boats three"]]
+    assert [float(line.split()[0]) for line in lines] == pytest.approx([1.0, 1.0], abs=5e-4)
+    assert search.main([str(folder.parent / "none"), "x"]) == 2

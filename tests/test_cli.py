@@ -1,0 +1,132 @@
+"""The commands from the outside: help at once and without heavy libraries, exit codes, errors as one line."""
+
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from conftest import Builder, write_captions
+
+MODULES = ["build_index", "build_index.search", "labeler", "shards"]
+HEAVY = {"torch", "open_clip", "timm", "transformers", "faiss", "datasets", "scipy", "sklearn", "pandas"}
+SECONDS = 1.0
+
+
+def python(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def main_of(module: str) -> str:
+    """The module that `python -m` runs."""
+    return module if module == "build_index.search" else f"{module}.__main__"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help_comes_at_once(module: str) -> None:
+    fastest = SECONDS
+    for _ in range(3):
+        started = time.perf_counter()
+        answer = python("-m", module, "--help")
+        fastest = min(fastest, time.perf_counter() - started)
+        assert answer.returncode == 0, answer.stderr
+        assert answer.stdout.startswith(f"usage: python -m {module} ")
+        assert answer.stderr == ""
+        if fastest < SECONDS:
+            return
+    pytest.fail(f"three times {SECONDS} s or more")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_help_loads_nothing_heavy(module: str) -> None:
+    program = f"""
+import sys
+from {main_of(module)} import main
+try:
+    main(["--help"])
+except SystemExit as stop:
+    print(stop.code, *sorted(sys.modules), file=sys.stderr)
+"""
+    answer = python("-c", program)
+    code, *loaded = answer.stderr.split()
+    assert code == "0"
+    assert HEAVY.isdisjoint(loaded)
+
+
+def test_the_actions_of_shards_have_help() -> None:
+    for action in ("info", "verify"):
+        answer = python("-m", "shards", action, "--help")
+        assert answer.returncode == 0
+        assert answer.stdout.startswith(f"usage: python -m shards {action} [-h] folder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build_index"], "the following arguments are required: --corpus"),
+        (["build_index", "--corpus", "x", "--limit", "-3"], "--limit -3: must be 0 or more"),
+        (["build_index", "--corpus", "x", "--preset", "huge"], "argument --preset: invalid PresetName value: 'huge'"),
+        (["build_index.search", "shards/"], "the following arguments are required: NAME"),
+        (["labeler"], "the following arguments are required: PATH"),
+        (["labeler", "images/", "--k", "many"], "argument --k: invalid int value: 'many'"),
+        (["shards"], "the following arguments are required: info|verify"),
+        (["shards", "check", "shards/"], "invalid choice: 'check'"),
+    ],
+)
+def test_a_line_that_is_no_command(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        import_module(main_of(arguments[0])).main(arguments[1:])
+    assert stop.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build_index", "--corpus", "none.parquet"], "--corpus none.parquet: no such file, folder or glob, and no pr"),
+        (["build_index.search", "none", "a dog"], "none: no such folder; build an index with: python -m build_index"),
+        (["shards", "info", "none"], "none: no such folder; build an index with: python -m build_index"),
+        (["shards", "verify", "."], ".: no index here (no manifest.json); build one"),
+    ],
+)
+def test_a_refusal_to_start_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    answer = python("-m", *arguments, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith(f"error: {message}")
+
+
+def test_looking_into_an_index(build_index_of: Builder) -> None:
+    folder = build_index_of(["a dog", "two cats", "a dog"]).folder
+    answer = python("-m", "shards", "info", folder.parent)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert "read       3 = 2 kept + 1 duplicates + 0 refused" in answer.stdout
+    answer = python("-m", "shards", "verify", folder)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{folder}: sound (2 rows, 5 files)\n", "")
+    (folder / "counts.0001.npy").unlink()
+    answer = python("-m", "shards", "verify", folder)
+    assert (answer.returncode, answer.stderr) == (1, "")
+    assert answer.stdout.startswith(f"damaged: {folder / 'counts.0001.npy'}: ")
+
+
+def test_data_beside_the_command_does_not_hide_the_package(build_index_of: Builder, tmp_path: Path) -> None:
+    """Commands are run where the data lies, in a folder named like the package that reads it."""
+    build_index_of(["a dog", "two cats"], name="cc3m")
+    answer = python("-m", "shards", "verify", "shards", cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (0, "shards/cc3m: sound (2 rows, 5 files)\n")
+
+
+def test_building_from_the_outside(tmp_path: Path) -> None:
+    """As users run it, with networks that need no download."""
+    write_captions(tmp_path / "mine.parquet", ["a dog", None, "two cats"])
+    answer = python("-m", "build_index", "--corpus", "mine.parquet", "--preset", "untrained", cwd=tmp_path)
+    assert answer.returncode == 1, answer.stderr
+    assert answer.stdout.startswith("shards/mine: 2 captions, 2 embedded now")
+    assert "refused 1 rows, null, for example: mine.parquet row 1" in answer.stdout
+    assert "Traceback" not in answer.stderr
+    assert (tmp_path / "shards" / "mine" / "manifest.json").exists()
