@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MaxPooler, MeanPooler
+from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
 
 from encoders.identity import identify, source_of
 from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip, pick_device
@@ -90,10 +90,11 @@ def trims_exactly(tower: Any) -> bool:
     """Whether positions after the longest caption of a batch cannot change this tower's result.
 
     True for causal attention read out at the end token, and for Hugging Face towers, which mask their padding and
-    pool over what is left. False for towers that read a fixed position or see their padding (SigLIP, CoCa).
+    pool over what is left. False for towers that read a fixed position or see their padding: SigLIP, CoCa, and
+    open_clip's max pooler, which masks the words instead.
     """
     if isinstance(tower, HFTextEncoder):
-        return isinstance(tower.pooler, MeanPooler | MaxPooler | ClsPooler | ClsLastHiddenStatePooler)
+        return isinstance(tower.pooler, MeanPooler | ClsPooler | ClsLastHiddenStatePooler)
     causal = getattr(tower, "attn_mask", None) is not None and getattr(tower, "cls_emb", None) is None
     return causal and _pool_type(tower) in ("argmax", "eos")
 
