@@ -115,7 +115,7 @@ def text_lengths(tower: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 def forward_trimmed(tower: Any) -> Forward:
     """A function from tokens [n, length] to vectors [n, d] that accepts any length up to the context."""
     if isinstance(tower, HFTextEncoder):
-        return tower
+        return (lambda tokens: tower(tokens)[0]) if tower.output_tokens else tower  # a CoCa's also gives its tokens
 
     def forward(tokens: torch.Tensor) -> torch.Tensor:
         count, length = tokens.shape
@@ -141,7 +141,7 @@ def _end_positions(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     """Where each row is read out, int64 [n]: the end token has the highest number, or a number of its own."""
     if _pool_type(tower) == "argmax":
         return tokens.argmax(dim=-1)
-    end = getattr(tower, "text_eos_id", None) or tower.eos_id
+    end = tower.text_eos_id if hasattr(tower, "text_eos_id") else tower.eos_id
     return (tokens == end).int().argmax(dim=-1)
 
 

@@ -54,15 +54,15 @@ def text_digest(clip: LoadedClip) -> str:
 
 
 def _text_tensors(network: Any) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    """Every trained tensor of the text side: all but the image tower and the temperature."""
-    for name, tensor in network.state_dict().items():
+    """Every tensor of the text tower; a CLIP without a separate one keeps it beside the image tower."""
+    for name, tensor in getattr(network, "text", network).state_dict().items():
         if not name.startswith("visual.") and name not in ("logit_scale", "logit_bias"):
-            yield name.removeprefix("text."), tensor.float().cpu().numpy()
+            yield name, tensor.float().cpu().numpy()
 
 
 def _architecture(name: str) -> str:
     """A name that means the same on every machine: a local folder is known by its own name."""
-    return name.rstrip("/").rsplit("/", 1)[-1] if name.startswith("local-dir:") else name
+    return Path(name.removeprefix("local-dir:")).absolute().name if name.startswith("local-dir:") else name
 
 
 def _folder(name: str) -> str | None:
@@ -76,7 +76,8 @@ def source_of(identity: EncoderIdentity, checkpoint: Path | None = None) -> Clip
         identity: what the manifest says.
         checkpoint: a local file to use instead of the one that the index was built from.
     """
-    recorded = Path(identity.checkpoint) if identity.checkpoint else None
+    if checkpoint is None and identity.checkpoint:
+        checkpoint = Path(identity.checkpoint)
     if identity.pretrained and identity.pretrained.startswith("local-dir:"):
         return ClipSource(identity.pretrained, None, checkpoint)
-    return ClipSource(identity.architecture, identity.pretrained, checkpoint or recorded)
+    return ClipSource(identity.architecture, identity.pretrained, checkpoint)

@@ -51,8 +51,9 @@ def fill_random(network: torch.nn.Module, seed: int = SEED) -> None:
         generator = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "little")))
         if parameter.ndim >= 2:
             inputs = int(np.prod(parameter.shape[1:]))
-            values = generator.standard_normal(tuple(parameter.shape), np.float32) / np.sqrt(inputs)
+            values = generator.standard_normal(tuple(parameter.shape), np.float32).astype(np.float64)
+            values /= np.sqrt(inputs)  # in float64 by our own word: NumPy 1 and 2 differ on what they would choose
         else:
-            values = np.full(tuple(parameter.shape), 0.0 if name.endswith("bias") else 1.0, np.float32)
+            values = np.full(tuple(parameter.shape), 0.0 if name.endswith("bias") else 1.0)
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(values.astype(np.float32)))

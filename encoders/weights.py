@@ -65,27 +65,31 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
         EncoderError: no such architecture or weights, or a checkpoint that does not fit it.
         WeightsMissing: the weights are not on this machine and no hub can be reached.
     """
+    _check_checkpoint(source.checkpoint, source.architecture, "--clip-checkpoint")
     if source.architecture == UNTRAINED:
         return LoadedClip(untrained_clip().to(device), CLIP_CONFIG, source)
-    if source.checkpoint is not None and not source.checkpoint.is_file():
-        raise WeightsMissing(f"--clip-checkpoint {source.checkpoint}: no such file")
     config, options = _clip_options(source)
     with _quiet(), _explained(f"CLIP {source.architecture}", _clip_files(source), "--clip-checkpoint"):
-        network = open_clip.create_model(source.architecture, precision="fp32", **options)
+        network = open_clip.create_model(source.architecture, precision="fp32", weights_only=True, **options)
+        if source.checkpoint is not None and source.architecture.startswith(_SCHEMES):
+            open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
     return LoadedClip(network.eval().to(device), config, source)
 
 
 def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's configuration, and what `open_clip.create_model` needs besides its name."""
     if source.architecture.startswith(_SCHEMES):
-        return _scheme_config(source), {"weights_only": True}
+        # Left to itself, open_clip returns a random network where a folder holds no weights, and never takes a file.
+        if source.checkpoint is None:
+            return _scheme_config(source), {"require_pretrained": True}
+        return _scheme_config(source), {"load_weights": False, "pretrained_text": False}
     config = open_clip.get_model_config(source.architecture)
     if config is None:
         raise EncoderError(
             f"--clip {source.architecture}: open_clip knows no such architecture; "
             f"`python -c 'import open_clip; print(open_clip.list_models())'` lists them"
         )
-    options: dict[str, Any] = {"pretrained": source.pretrained, "weights_only": True, "require_pretrained": True}
+    options: dict[str, Any] = {"pretrained": source.pretrained, "require_pretrained": True}
     if source.pretrained is not None:
         tag = open_clip.get_pretrained_cfg(source.architecture, source.pretrained)
         if not tag:
@@ -99,7 +103,7 @@ def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
             key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key) is not None
         }
     if source.checkpoint is not None:
-        options["pretrained"] = str(source.checkpoint)
+        options["pretrained"] = str(source.checkpoint.absolute())  # never mistaken for the name of some weights
     elif source.pretrained is None:
         raise EncoderError(
             f"--clip {source.architecture}: which weights? Write --clip {source.architecture}/WEIGHTS "
@@ -109,13 +113,14 @@ def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _scheme_config(source: ClipSource) -> dict[str, Any]:
-    with _explained(f"CLIP {source.architecture}", "open_clip_config.json", "--clip local-dir:FOLDER"):
+    name = source.architecture.partition(":")[2]
+    with _explained(f"CLIP {source.architecture}", f"{name}/open_clip_config.json", "--clip local-dir:FOLDER"):
         if source.architecture.startswith("local-dir:"):
-            path = Path(source.architecture.removeprefix("local-dir:")) / "open_clip_config.json"
+            path = Path(name) / "open_clip_config.json"
             if not path.is_file():
                 raise EncoderError(f"--clip {source.architecture}: no file {path}")
             return dict(json.loads(path.read_text("utf-8"))["model_cfg"])
-        return dict(_get_hf_config(source.architecture.removeprefix("hf-hub:"))["model_cfg"])
+        return dict(_get_hf_config(name)["model_cfg"])
 
 
 def _clip_files(source: ClipSource) -> str:
@@ -123,8 +128,10 @@ def _clip_files(source: ClipSource) -> str:
     if source.checkpoint is not None:
         return str(source.checkpoint)
     tag = open_clip.get_pretrained_cfg(source.architecture, source.pretrained or "")
-    hub = (tag.get("hf_hub") or "").rstrip("/") or source.architecture.removeprefix("hf-hub:")
-    return str(tag["url"]) if tag.get("url") and not tag.get("hf_hub") else f"{hub}/open_clip_model.safetensors"
+    if tag.get("url") and not tag.get("hf_hub"):
+        return str(tag["url"])
+    hub = str(tag.get("hf_hub") or source.architecture.partition(":")[2] + "/")
+    return f"{hub}open_clip_model.safetensors" if hub.endswith("/") else hub  # open_clip's own rule
 
 
 def clip_tokenizer(source: ClipSource) -> Any:  # open_clip has three unrelated tokenizer classes
@@ -150,10 +157,9 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
         EncoderError: timm knows no such model, or the checkpoint does not fit it.
         WeightsMissing: the weights are not on this machine and no hub can be reached.
     """
+    _check_checkpoint(checkpoint, name, "--dino-checkpoint")
     if name == UNTRAINED:
         return untrained_dino().to(device)
-    if checkpoint is not None and not checkpoint.is_file():
-        raise WeightsMissing(f"--dino-checkpoint {checkpoint}: no such file")
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
     overlay = {"file": str(checkpoint)} if checkpoint is not None else None
@@ -165,8 +171,35 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
 
 
 def _dino_file(name: str) -> str:
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the architecture is known, its weights' name is not
+        names = ", ".join(timm.list_pretrained(name.partition(".")[0] + ".*"))
+        raise EncoderError(f"--dino {name}: no such weights; there are: {names}") from error
     return f"{config.hf_hub_id}/model.safetensors" if config and config.hf_hub_id else name
+
+
+def _check_checkpoint(checkpoint: Path | None, network: str, flag: str) -> None:
+    """Refuse a file that cannot be what is needed, before a loading library opens it.
+
+    Old releases of torch and timm fall back to unpickling whatever is not plain weights, which runs code.
+    """
+    if checkpoint is None:
+        return
+    if network == UNTRAINED:
+        raise EncoderError(f"{flag} {checkpoint}: the untrained network has its own weights; name another one")
+    if not checkpoint.is_file():
+        raise WeightsMissing(f"{flag} {checkpoint}: no such file")
+    if checkpoint.suffix in (".safetensors", ".npz", ".npy"):  # formats that hold no code
+        return
+    try:
+        with _quiet():
+            torch.load(checkpoint, map_location="meta", weights_only=True)
+    except Exception as error:  # from pickle, zipfile, torch or the disk
+        raise EncoderError(
+            f"{flag} {checkpoint}: not a file of plain weights (it is damaged, or holds code, which is never run); "
+            f"save its state_dict as safetensors and give that"
+        ) from error
 
 
 @contextmanager
@@ -182,14 +215,17 @@ def _explained(what: str, wanted: str, flag: str) -> Iterator[None]:
     except EncoderError:
         raise
     except Exception as error:
-        first_line = str(error).strip().split("\n")[0][:300]
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         if _is_connection(error):
             raise WeightsMissing(
                 f"{what}: its weights are not on this machine and no hub can be reached. Wanted: {wanted}. "
                 f"Download that file elsewhere and pass it with {flag}, "
                 f"or use --preset untrained (no download, no meaning)"
             ) from error
-        raise EncoderError(f"{what}: cannot be loaded from {wanted}: {first_line}") from error
+        raise EncoderError(
+            f"{what}: cannot be loaded from {wanted}: {reason}. "
+            f"Give another with {flag}, or use --preset untrained (no download, no meaning)"
+        ) from error
 
 
 def _is_connection(error: BaseException | None) -> bool:

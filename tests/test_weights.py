@@ -1,6 +1,9 @@
 """Loading real architectures from local files, and what is said where neither a file nor a hub is to be had."""
 
+import hashlib
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +12,17 @@ import open_clip
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
+from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
-from encoders import hub, weights
+from encoders import hub
 from encoders.clip_text import ClipText
 from encoders.dinov2 import PatchFeatures, pixels_of
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.identity import source_of, text_digest
-from encoders.untrained import fill_random, untrained_clip, untrained_dino
-from encoders.weights import ClipSource, load_clip, load_dino
-from shards import EncoderMismatch
+from encoders.untrained import SEED, fill_random, untrained_clip, untrained_dino
+from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip, load_dino
 
 ARCHITECTURE = "ViT-S-32-alt"
 """The smallest text tower that open_clip has under a name of its own."""
@@ -41,7 +45,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[torch.nn.Module, 
 def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine that reaches no hub and has nothing in its cache."""
     monkeypatch.setattr(hub, "_resolves", lambda _: False)
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "empty"))
+
+
+SMALL: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """A small random network whose architecture open_clip knows as `small`, with two kinds of weights to its name."""
+    tag = {"hf_hub": "someone/small/", "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6)}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small", SMALL)
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "small", {"plain": tag, "quick": {**tag, "quick_gelu": True}})
+    network = open_clip.CLIP(**SMALL)
+    fill_random(network, seed=3)
+    return network.eval()
 
 
 def encoded(network: Any) -> np.ndarray:
@@ -88,6 +110,93 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
     assert not (tmp_path / "sprung").exists()
 
 
+def torchscript(path: Path) -> None:
+    module = torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2))
+    module.save(str(path))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: torch.save({"weight": Trap(path.parent / "sprung")}, path),
+        lambda path: torch.save({"w": Trap(path.parent / "sprung")}, path, _use_new_zipfile_serialization=False),
+        lambda path: path.write_bytes(pickle.dumps(Trap(path.parent / "sprung"))),
+        torchscript,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not a checkpoint"),
+    ],
+    ids=["trap", "old format", "bare pickle", "TorchScript", "empty", "text"],
+)
+def test_no_library_opens_a_file_that_is_not_plain_weights(
+    write: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of their releases go on to unpickle it."""
+    write(tmp_path / "weights.bin")
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("opened"))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("opened"))
+    with pytest.raises(
+        EncoderError, match=r"--clip-checkpoint .*weights\.bin: not a file of plain weights.*safetensors"
+    ):
+        load_clip(ClipSource(ARCHITECTURE, None, tmp_path / "weights.bin"))
+    with pytest.raises(
+        EncoderError, match=r"--dino-checkpoint .*weights\.bin: not a file of plain weights.*safetensors"
+    ):
+        load_dino("vit_small_patch14_dinov2.lvd142m", tmp_path / "weights.bin")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_plain_weights_in_torchs_old_format(small: torch.nn.Module, tmp_path: Path) -> None:
+    torch.save(small.state_dict(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    np.testing.assert_array_equal(
+        encoded(load_clip(ClipSource("small", None, tmp_path / "old.pth")).network), encoded(small)
+    )
+
+
+@pytest.mark.parametrize(("tag", "quick"), [("plain", False), ("quick", True)])
+def test_a_local_file_keeps_what_its_weights_name_settles(
+    small: torch.nn.Module,
+    tmp_path: Path,
+    tag: str,
+    quick: bool,  # noqa: FBT001
+) -> None:
+    save_file(dict(small.state_dict()), tmp_path / "small.safetensors")
+    loaded = load_clip(ClipSource("small", tag, tmp_path / "small.safetensors"))
+    assert loaded.config["quick_gelu"] is quick
+    for tower in (loaded.network.transformer, loaded.network.visual.transformer):
+        assert isinstance(tower.resblocks[0].mlp.gelu, QuickGELU) is quick
+    pixels = open_clip.get_model_preprocess_cfg(loaded.network)
+    assert (pixels["mean"], pixels["std"], pixels["size"]) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (32, 32))
+    same = LoadedClip(small, {**SMALL, "quick_gelu": quick}, loaded.source)
+    assert text_digest(loaded) == text_digest(same)
+
+
+def test_a_file_that_is_called_like_some_weights(
+    small: torch.nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(small.state_dict(), "plain")
+    loaded = load_clip(ClipSource("small", None, Path("plain")))
+    np.testing.assert_array_equal(encoded(loaded.network), encoded(small))
+
+
+def test_a_folder_takes_weights_from_another_file(small: torch.nn.Module, tmp_path: Path) -> None:
+    config = {"model_cfg": SMALL, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderError, match=r"open_clip_model\.safetensors.*could not be loaded.*--clip-checkpoint"):
+        load_clip(ClipSource.parse(f"local-dir:{tmp_path}"))  # open_clip itself returns a random network
+    (tmp_path / "elsewhere").mkdir()
+    save_file(dict(small.state_dict()), tmp_path / "elsewhere" / "small.safetensors")
+    with torch.no_grad():
+        other = {name: tensor + 1 for name, tensor in small.state_dict().items()}
+    for step in ("none in the folder", "others in the folder"):
+        loaded = load_clip(ClipSource.parse(f"local-dir:{tmp_path}", tmp_path / "elsewhere" / "small.safetensors"))
+        np.testing.assert_array_equal(encoded(loaded.network), encoded(small), err_msg=step)
+        save_file(other, tmp_path / "open_clip_model.safetensors")
+    pixels = open_clip.get_model_preprocess_cfg(loaded.network)
+    assert (pixels["mean"], pixels["std"]) == ([0.5] * 3, [0.25] * 3)
+
+
 def test_named_weights_settle_the_activation_and_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenAI's weights were trained with QuickGELU, which ViT-B-16 is not by default; open_clip only warns."""
     asked: dict[str, Any] = {}
@@ -112,7 +221,16 @@ def test_without_a_hub_the_error_names_the_file_the_flag_and_the_way_out() -> No
         load_clip(ClipSource.parse("ViT-B-16/openai"))
     with pytest.raises(WeightsMissing) as dino:
         load_dino("vit_base_patch14_reg4_dinov2.lvd142m")
+    with pytest.raises(WeightsMissing) as file_by_name:
+        load_clip(ClipSource.parse("ViTamin-L-256/datacomp1b"))
+    with pytest.raises(WeightsMissing) as hub_model:
+        load_clip(ClipSource.parse("hf-hub:someone/model"))
+    with pytest.raises(WeightsMissing) as tokenizer:
+        clip_tokenizer(ClipSource.parse("roberta-ViT-B-32/laion2b_s12b_b32k"))
     for caught, file, flag in (
+        (file_by_name, "jienengchen/ViTamin-L-256px/pytorch_model.bin. ", "--clip-checkpoint"),
+        (hub_model, "someone/model/open_clip_config.json", "--clip local-dir:FOLDER"),
+        (tokenizer, "tokenizer files", "--clip local-dir:FOLDER"),
         (clip, "timm/vit_base_patch16_clip_224.openai/open_clip_model.safetensors", "--clip-checkpoint"),
         (dino, "timm/vit_base_patch14_reg4_dinov2.lvd142m/model.safetensors", "--dino-checkpoint"),
     ):
@@ -128,7 +246,7 @@ def test_without_a_hub_the_error_names_the_file_the_flag_and_the_way_out() -> No
     [
         ("ViT-B-99/openai", "no such architecture"),
         ("ViT-B-16/nobody", "its weights are: openai"),
-        ("ViT-B-16", "which weights"),
+        ("ViT-B-16", "which weights.*--clip-checkpoint FILE"),
         ("local-dir:/nowhere", "/nowhere"),
     ],
 )
@@ -148,65 +266,87 @@ def test_files_that_are_missing_or_of_another_network(trained: tuple[Any, Path],
     assert "\n" not in str(caught.value)
     with pytest.raises(EncoderError, match="timm knows no such model"):
         load_dino("vit_of_nobody")
+    with pytest.raises(EncoderError, match=r"no such weights; there are: vit_small_patch14_dinov2\.lvd142m$"):
+        load_dino("vit_small_patch14_dinov2.nobody")
+    for load in (
+        lambda file: load_clip(ClipSource("untrained", None, file)),
+        lambda file: load_dino("untrained", file),
+    ):
+        with pytest.raises(EncoderError, match=r"other\.safetensors: the untrained network has its own weights"):
+            load(tmp_path / "other.safetensors")
 
 
-def test_a_dinov2_from_a_local_file_is_the_network_it_came_from(tmp_path: Path) -> None:
+def test_weights_of_another_architecture(small: torch.nn.Module, tmp_path: Path) -> None:
+    """The message says what does not fit, in one line that also names the flag and the way out."""
+    save_file(dict(open_clip.CLIP(**{**SMALL, "embed_dim": 8}).state_dict()), tmp_path / "narrow.safetensors")
+    with pytest.raises(EncoderError) as clip:
+        load_clip(ClipSource("small", None, tmp_path / "narrow.safetensors"))
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=0, depth=1)
+    save_file(dict(network.state_dict()), tmp_path / "tiny.safetensors")
+    with pytest.raises(EncoderError) as dino:
+        load_dino("vit_small_patch14_dinov2.lvd142m", tmp_path / "tiny.safetensors")
+    for caught, parts in (
+        (clip, ("narrow.safetensors", "size mismatch for text_projection", "--clip-checkpoint")),
+        (dino, ("tiny.safetensors", "Missing key", "--dino-checkpoint")),
+    ):
+        said = str(caught.value)
+        for part in (*parts, "--preset untrained"):
+            assert part in said
+        assert "\n" not in said
+        assert not isinstance(caught.value, WeightsMissing)
+
+
+def as_published(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A timm DINOv2 with registers under the names that its authors publish, where the class token has a position."""
+    named = dict(weights)
+    position = torch.full_like(named["cls_token"], 0.25)
+    named["register_tokens"] = named.pop("reg_token")
+    named["cls_token"] = named["cls_token"] - position
+    named["pos_embed"] = torch.cat([position, named["pos_embed"]], dim=1)
+    named["mask_token"] = torch.zeros(1, named["cls_token"].shape[-1])
+    return named
+
+
+def features(network: Any) -> np.ndarray:
+    picture = np.random.default_rng(0).integers(0, 256, (56, 84, 3), dtype=np.uint8)
+    return PatchFeatures(network, pixels_of(network), short_side=56).embed(picture)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pth", "as its authors publish it"])
+def test_a_dinov2_from_a_local_file_is_the_network_it_came_from(tmp_path: Path, form: str) -> None:
     name = "vit_small_patch14_reg4_dinov2.lvd142m"
     network = timm.create_model(name, pretrained=False, num_classes=0, dynamic_img_size=True)
     fill_random(network, seed=9)
-    save_file(dict(network.state_dict()), tmp_path / "dino.safetensors")
-    loaded = load_dino(name, tmp_path / "dino.safetensors")
-    picture = np.random.default_rng(0).integers(0, 256, (56, 84, 3), dtype=np.uint8)
-    ours = PatchFeatures(loaded, pixels_of(loaded), short_side=56).embed(picture)
-    theirs = PatchFeatures(network.eval(), pixels_of(network), short_side=56).embed(picture)
-    np.testing.assert_array_equal(ours, theirs)
+    file = tmp_path / "dino.safetensors"
+    if form == "safetensors":
+        save_file(dict(network.state_dict()), file)
+    else:
+        file = tmp_path / "dino.pth"
+        torch.save(as_published(network.state_dict()) if "authors" in form else network.state_dict(), file)
+    loaded = load_dino(name, file)
+    tolerance = 1e-5 if "authors" in form else 0  # a position is taken off the class token and put back
+    np.testing.assert_allclose(features(loaded), features(network.eval()), rtol=0, atol=tolerance)
 
 
-# --- identity --------------------------------------------------------------------------------------------------------
-
-
-def test_the_digest_is_what_the_format_says() -> None:
-    import hashlib
-
-    clip = load_clip(ClipSource("untrained"))
-    text = {"dimension": 128, "quick_gelu": False, "text": clip.config["text_cfg"]}
-    digest = hashlib.sha256(json.dumps(text, sort_keys=True, separators=(",", ":")).encode())
-    tensors = {n: t for n, t in clip.network.state_dict().items() if not n.startswith("visual.") and n != "logit_scale"}
-    for name in sorted(tensors):
-        values = tensors[name].numpy().astype("<f4")
-        digest.update(name.encode() + b"\0" + ",".join(map(str, values.shape)).encode() + b"\0" + values.tobytes())
-    assert text_digest(clip) == f"sha256:{digest.hexdigest()}"
-
-
-def test_the_digest_sees_text_weights_and_activation_only() -> None:
-    clip = load_clip(ClipSource("untrained"))
-    before = text_digest(clip)
-    with torch.no_grad():
-        clip.network.visual.conv1.weight += 1
-    assert text_digest(clip) == before
-    other = weights.LoadedClip(clip.network, {**clip.config, "quick_gelu": True}, clip.source)
-    assert text_digest(other) != before
-    with torch.no_grad():
-        clip.network.ln_final.bias[3] += 1e-3
-    assert text_digest(clip) != before
-
-
-def test_other_weights_are_refused_with_both_sides_named(trained: tuple[Any, Path]) -> None:
-    _, folder = trained
-    ours = ClipText.from_pretrained(ClipSource(ARCHITECTURE, None, folder / "weights.pt"), "cpu").identity
-    other = ClipText.from_pretrained(ClipSource("untrained"), "cpu").identity
-    ours.require(ours, "shards/x")
-    with pytest.raises(EncoderMismatch) as caught:
-        ours.require(other, "shards/x")
-    for part in ("shards/x", "ViT-S-32-alt", "untrained", "256-d", "128-d"):
-        assert part in str(caught.value)
-
-
-def test_untrained_networks_are_the_same_every_time() -> None:
-    torch.manual_seed(1)
-    first, dino = untrained_clip().state_dict(), untrained_dino().state_dict()
-    torch.manual_seed(2)
-    for name, tensor in untrained_clip().state_dict().items():
+@pytest.mark.parametrize("make", [untrained_clip, untrained_dino])
+def test_untrained_networks_are_the_same_every_time(make: Callable[[], torch.nn.Module]) -> None:
+    made = []
+    for seed in (1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            made.append(make().state_dict())
+    first, second = made
+    assert first.keys() == second.keys()
+    for name, tensor in second.items():
         torch.testing.assert_close(tensor, first[name], rtol=0, atol=0)
-    for name, tensor in untrained_dino().state_dict().items():
-        torch.testing.assert_close(tensor, dino[name], rtol=0, atol=0)
+
+
+def test_untrained_values_are_what_the_seed_and_the_name_say() -> None:
+    """Written out once more, so that no index of an untrained network silently stops matching."""
+    weights = untrained_clip().state_dict()
+    seed = int.from_bytes(hashlib.sha256(f"{SEED}:text_projection".encode()).digest()[:8], "little")
+    drawn = np.random.Generator(np.random.PCG64(seed)).standard_normal((128, 128), np.float32)
+    scaled = (drawn.astype(np.float64) / np.sqrt(128)).astype(np.float32)
+    np.testing.assert_array_equal(weights["text_projection"].numpy(), scaled)
+    assert set(weights["ln_final.weight"].tolist()) == {1.0}
+    assert set(weights["ln_final.bias"].tolist()) == {0.0}
