@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
 
 from encoders.identity import identify, source_of
-from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip, pick_device
+from encoders.loading import pick_device
+from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
 from shards import EncoderIdentity
 
 TOKENS_PER_BATCH = 4_096

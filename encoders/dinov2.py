@@ -1,15 +1,20 @@
 """One feature per patch from a self-supervised vision transformer, DINOv2 above all."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from numpy.typing import NDArray
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
-from encoders.errors import UnsupportedTower
+from encoders.errors import EncoderError, UnsupportedTower
+from encoders.loading import check_checkpoint, explained, quiet
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
+from encoders.presets import UNTRAINED
+from encoders.untrained import untrained_dino
 
 
 class PatchFeatures:
@@ -99,3 +104,37 @@ def _layout_of(network: Any) -> tuple[int, int]:
     if height != width:
         raise UnsupportedTower(f"{name} has patches of {height}x{width} pixels; expected square ones")
     return int(height), int(network.num_features)
+
+
+def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") -> Any:
+    """Load a timm vision transformer that takes any size of whole patches, in evaluation mode, float32.
+
+    Args:
+        name: a timm model, for example `vit_base_patch14_reg4_dinov2.lvd142m`, or `untrained`.
+        checkpoint: a local safetensors or weights-only file that replaces the download.
+        device: where it shall run.
+
+    Raises:
+        EncoderError: timm knows no such model, or the checkpoint does not fit it.
+        WeightsMissing: the weights are not on this machine and no hub can be reached.
+    """
+    check_checkpoint(checkpoint, name, "--dino-checkpoint")
+    if name == UNTRAINED:
+        return untrained_dino().to(device)
+    if not timm.is_model(name.partition(".")[0]):
+        raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
+    overlay = {"file": str(checkpoint)} if checkpoint is not None else None
+    with quiet(), explained(f"DINOv2 {name}", str(checkpoint or _dino_file(name)), "--dino-checkpoint"):
+        network = timm.create_model(
+            name, pretrained=True, num_classes=0, dynamic_img_size=True, pretrained_cfg_overlay=overlay
+        )
+    return network.eval().to(device)
+
+
+def _dino_file(name: str) -> str:
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # the architecture is known, its weights' name is not
+        names = ", ".join(timm.list_pretrained(name.partition(".")[0] + ".*"))
+        raise EncoderError(f"--dino {name}: no such weights; there are: {names}") from error
+    return f"{config.hf_hub_id}/model.safetensors" if config and config.hf_hub_id else name

@@ -34,9 +34,10 @@ def load_models(retriever: Retriever, config: LabelConfig) -> Models:
         EncoderMismatch: the CLIP is not the one that made the index.
     """
     from encoders.clip_dense import ClipDense, clip_pixels  # torch is loaded here, once the index is known to be sound
-    from encoders.dinov2 import PatchFeatures, pixels_of
+    from encoders.dinov2 import PatchFeatures, load_dino, pixels_of
     from encoders.identity import identify, source_of
-    from encoders.weights import clip_tokenizer, load_clip, load_dino, pick_device
+    from encoders.loading import pick_device
+    from encoders.weights import clip_tokenizer, load_clip
 
     preset = preset_of(retriever, config)
     device = pick_device(config.device)

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 
 from encoders import hub
 from encoders.clip_text import ClipText
-from encoders.dinov2 import PatchFeatures, pixels_of
+from encoders.dinov2 import PatchFeatures, load_dino, pixels_of
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.identity import source_of, text_digest
 from encoders.untrained import SEED, fill_random, untrained_clip, untrained_dino
-from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip, load_dino
+from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
 
 ARCHITECTURE = "ViT-S-32-alt"
 """The smallest text tower that open_clip has under a name of its own."""

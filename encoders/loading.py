@@ -1,0 +1,99 @@
+"""What loading any network needs: safe files, quiet libraries, errors that say how to go on, a device."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from encoders.errors import EncoderError, WeightsMissing
+from encoders.hub import offline_where_no_hub_resolves
+from encoders.presets import UNTRAINED
+
+
+def check_checkpoint(checkpoint: Path | None, network: str, flag: str) -> None:
+    """Refuse a file that cannot be what is needed, before a loading library opens it.
+
+    Old releases of torch and timm fall back to unpickling whatever is not plain weights, which runs code.
+    """
+    if checkpoint is None:
+        return
+    if network == UNTRAINED:
+        raise EncoderError(f"{flag} {checkpoint}: the untrained network has its own weights; name another one")
+    if not checkpoint.is_file():
+        raise WeightsMissing(f"{flag} {checkpoint}: no such file")
+    if checkpoint.suffix in (".safetensors", ".npz", ".npy"):  # formats that hold no code
+        return
+    try:
+        with quiet():
+            torch.load(checkpoint, map_location="meta", weights_only=True)
+    except Exception as error:  # from pickle, zipfile, torch or the disk
+        raise EncoderError(
+            f"{flag} {checkpoint}: not a file of plain weights (it is damaged, or holds code, which is never run); "
+            f"save its state_dict as safetensors and give that"
+        ) from error
+
+
+@contextmanager
+def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
+    """Turn whatever a loading library raises into one line that says how to go on.
+
+    The libraries raise anything from `OSError` to `RuntimeError` with pages of text here, so all are caught, kept as
+    the cause, and told apart by whether a network was involved.
+    """
+    try:
+        with offline_where_no_hub_resolves():
+            yield
+    except EncoderError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
+        if _is_connection(error):
+            raise WeightsMissing(
+                f"{what}: its weights are not on this machine and no hub can be reached. Wanted: {wanted}. "
+                f"Download that file elsewhere and pass it with {flag}, "
+                f"or use --preset untrained (no download, no meaning)"
+            ) from error
+        raise EncoderError(
+            f"{what}: cannot be loaded from {wanted}: {reason}. "
+            f"Give another with {flag}, or use --preset untrained (no download, no meaning)"
+        ) from error
+
+
+def _is_connection(error: BaseException | None) -> bool:
+    """Whether a failure to reach a hub is in the chain of causes."""
+    marks = ("connection", "offline", "resolve", "localentrynotfound", "max retries", "urlopen", "timed out", "proxy")
+    while error is not None:
+        text = f"{type(error).__name__} {error}".lower()
+        if any(mark in text for mark in marks):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the loading libraries' own log lines and warnings from our output; errors are raised and said by us."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)
+
+
+def pick_device(device: str) -> str:
+    """`auto` means CUDA where there is some.
+
+    Raises:
+        EncoderError: a CUDA device was asked for and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise EncoderError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    return device
