@@ -16,22 +16,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(config: BuildConfig) -> int:
     from build_index.pipeline import build  # heavy libraries load after the flags are parsed
+    from shards import open_index
 
     started = time.monotonic()
     report = build(config)
     for note in report.notes:
         print(f"note: {note}")
-    if not report.embedded and not report.refusals:
+    if not report.embedded and not report.concepts_embedded and not report.refusals:
         print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before")
         return commands.DONE
     tally = report.manifest.tally
     size = sum(file.bytes for file in report.manifest.files())
     print(
-        f"{report.folder}: {report.manifest.rows:,} captions, {report.embedded:,} embedded now, "
+        f"{report.folder}: {report.manifest.rows:,} captions, {report.embedded:,} embedded now; "
+        f"{report.manifest.concepts.current:,} concepts, {report.concepts_embedded:,} embedded now; "
         f"{size / 1e6:,.1f} MB, {time.monotonic() - started:,.0f} s\n"
         f"  read {tally.read:,} = kept {tally.kept:,} + duplicates {tally.duplicates:,} "
         f"+ refused {sum(tally.refused.values()):,}\n"
-        f"  encoder {report.manifest.encoder.describe()}"
+        f"  encoder {report.manifest.encoder.describe()}\n"
+        f"  search index {report.manifest.index.kind}{open_index(report.folder).recall()}"
     )
     for reason, places in sorted(report.refusals.places.items()):
         print(f"  refused {report.refusals.rows[reason]:,} rows, {reason}, for example: {places[0]}")

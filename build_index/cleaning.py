@@ -30,6 +30,7 @@ _URL = re.compile(r"(?:https?://|\bwww\.)\S+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"\w")
+_SENSE = re.compile(r"\([^()]*\)")
 
 
 def clean(raw: object) -> str | Refusal:
@@ -56,6 +57,19 @@ def clean(raw: object) -> str | Refusal:
     if text is None:
         return Refusal.NOT_UTF8
     return text if _WORD.search(text) else Refusal.EMPTY
+
+
+def clean_word(raw: object) -> str | Refusal:
+    """Normalise one line of a word list: underscores are spaces, and what stands in brackets says which sense it is.
+
+    >>> clean_word("golden_retriever"), clean_word("bat_(animal)")
+    ('golden retriever', 'bat')
+    """
+    text = clean(raw)
+    if isinstance(text, Refusal):
+        return text
+    word = _SPACE.sub(" ", _SENSE.sub(" ", text.replace("_", " "))).strip()
+    return word if _WORD.search(word) else Refusal.EMPTY
 
 
 def _mend(raw: str) -> str | None:

@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from build_index.language import Language
 from encoders.presets import PresetName
 from shards import layout
 
 CLEANING = 1
 """Version of the rules in `cleaning.py`: other rules give other captions, so a build of one cannot continue another."""
+
+CONCEPT_PROMPTS = ("{}", "a photo of a {}.", "a photo of the {}.", "there is a {} in the picture.")
+"""How a word is put to the text encoder; its vector is the mean. The first is TAG's, the rest are CLIP's style."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,17 +22,26 @@ class BuildConfig:
     """Turn captions into an index: unit vectors in shards, and a search index over them."""
 
     corpus: tuple[str, ...] = field(
+        default=(),
         metadata={
-            "help": "a preset (demo, cc3m, coco, …), a file, ./folder, glob or URL; repeatable",
+            "help": "preset (demo, cc3m, coco, …), file, ./folder, glob or URL; repeatable",
             "metavar": "CORPUS",
-        }
+        },
+    )
+    append: tuple[str, ...] = field(
+        default=(), metadata={"help": "captions to add to the index NAME, written like --corpus", "metavar": "CORPUS"}
+    )
+    words: tuple[str, ...] = field(
+        default=(), metadata={"help": "word lists, written like --corpus: every line is a name", "metavar": "LIST"}
     )
     name: str = field(default="", metadata={"help": "folder below OUT (default: the preset or the first file's name)"})
     out: Path = field(default=Path("shards"), metadata={"help": "writes OUT/NAME/"})
-    preset: PresetName = field(default=PresetName.DEFAULT, metadata={"help": "which pair of networks"})
+    preset: PresetName | None = field(
+        default=None, metadata={"help": "which pair of networks (default: the index's own, or 'default')"}
+    )
     clip: str = field(
         default="",
-        metadata={"help": "another CLIP: ARCHITECTURE/WEIGHTS, hf-hub:ID, local-dir:FOLDER", "metavar": "CLIP"},
+        metadata={"help": "another CLIP: ARCHITECTURE/WEIGHTS, hf-hub:ID, local-dir:PATH", "metavar": "CLIP"},
     )
     clip_checkpoint: Path | None = field(
         default=None, metadata={"help": "the CLIP's weights in a local file, instead of a download"}
@@ -36,21 +50,41 @@ class BuildConfig:
         default="", metadata={"help": "column that holds the captions (default: found by name)", "metavar": "COLUMN"}
     )
     data_dir: Path | None = field(default=None, metadata={"help": "local copies of a preset's files"})
+    language: Language = field(default=Language.ENGLISH, metadata={"help": "language of the captions, for concepts"})
+    least_captions: int = field(
+        default=0, metadata={"help": "captions that must hold a concept; 0 means 1, and more in big corpora"}
+    )
+    concept_prompts: tuple[str, ...] = field(
+        default=CONCEPT_PROMPTS, metadata={"help": "templates that a concept is embedded with", "metavar": "TEMPLATE"}
+    )
+    export: str = field(default="", metadata={"help": "also write another program's layout: cased", "metavar": "cased"})
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
     limit: int = field(default=0, metadata={"help": "stop after this many rows of captions; 0 means all"})
     rows_per_part: int = field(
         default=32_768, metadata={"help": "captions per part: what a killed build computes again at most"}
     )
+    workers: int = field(default=os.cpu_count() or 1, metadata={"help": "processes that look for concepts"})
 
     def __post_init__(self) -> None:
-        if self.limit < 0:
-            raise ValueError(f"--limit {self.limit}: must be 0 or more")
-        if self.rows_per_part < 1:
-            raise ValueError(f"--rows-per-part {self.rows_per_part}: must be at least 1")
+        if not (self.corpus or self.append or self.words):
+            raise ValueError("nothing to build from: give --corpus, --append or --words")
+        for flag, value, least in (
+            ("--limit", self.limit, 0),
+            ("--least-captions", self.least_captions, 0),
+            ("--rows-per-part", self.rows_per_part, 1),
+            ("--workers", self.workers, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{flag} {value}: must be {least} or more")
         if self.name and not layout.is_plain(self.name):
             raise ValueError(f"--name {self.name}: must be a plain folder name")
+        if self.export not in ("", "cased"):
+            raise ValueError(f"--export {self.export}: only 'cased' is known")
+        for template in self.concept_prompts:
+            if template.count("{}") != 1 or template.replace("{}", "").count("{"):
+                raise ValueError(f"--concept-prompts {template!r}: must hold {{}} once, where the concept belongs")
 
     def settings(self) -> str:
         """A digest of what decides the bytes of the parts, besides the captions and the encoder."""
-        decisive = {"cleaning": CLEANING, "rows_per_part": self.rows_per_part}
+        decisive = {"cleaning": CLEANING, "rows_per_part": self.rows_per_part, "language": self.language.value}
         return "sha256:" + hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

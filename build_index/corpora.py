@@ -2,7 +2,7 @@
 
 import glob
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import fsspec
@@ -16,6 +16,9 @@ DEMO_FILE = Path(__file__).parent / "data" / "demo.txt"
 """149 sentences of our own about everyday things, so that something can be built with no download."""
 
 HUB = "hf://datasets/"
+DATASET = "hf:"
+"""Before a data set's name: `hf:OWNER/NAME`, `hf:OWNER/NAME@CONFIG`, or `hf:./FOLDER`."""
+
 SUFFIXES = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt")
 COMPRESSIONS = ("", ".gz", ".zst", ".bz2", ".xz")
 CAPTION_COLUMNS = ("caption", "captions", "text", "TEXT", "txt", "top_caption", "sentences", "vlm_caption", "alt_text")
@@ -30,11 +33,13 @@ class CorpusPreset:
         hub: where the Hugging Face hub keeps its parquet files, as a glob below `hf://datasets/`.
         local: globs of the same files under `--data-dir`, tried in order; the first that matches anything is used.
         columns: names of the caption column, first match wins.
+        listed: whether every row is the name of something, and so a concept by itself.
     """
 
     hub: str
     local: tuple[str, ...]
     columns: tuple[str, ...]
+    listed: bool = False
 
 
 CORPORA = {
@@ -66,6 +71,7 @@ CORPORA = {
     ),
     "coyo": CorpusPreset("kakaobrain/coyo-700m/data/*.parquet", ("**/*coyo*.parquet", "**/*.parquet"), ("text",)),
     "img2dataset": CorpusPreset("", ("**/[0-9][0-9][0-9][0-9][0-9]*.parquet",), ("caption",)),
+    "wordlist": CorpusPreset("", ("**/*.txt", "**/*.csv", "**/*.json"), (), listed=True),
 }
 
 
@@ -74,21 +80,23 @@ class Source:
     """One file of captions.
 
     Attributes:
-        uri: a local path, or a URL that fsspec understands.
+        uri: a local path, a URL that fsspec understands, or `hf:NAME` for a data set of the Hugging Face hub.
         columns: names of the caption column, first match wins; empty to find it by name.
+        listed: whether every row is the name of something, and so a concept by itself.
     """
 
     uri: str
     columns: tuple[str, ...]
+    listed: bool = False
 
     @property
     def kind(self) -> str:
-        """File type without its dot and its compression.
+        """File type without its dot and its compression; `hf:` for a data set of the hub.
 
         >>> Source("a/b.TSV.gz", ()).kind
         'tsv'
         """
-        return _split(self.uri)[0].lstrip(".")
+        return DATASET if self.uri.startswith(DATASET) else _split(self.uri)[0].lstrip(".")
 
     @property
     def compression(self) -> str:
@@ -104,7 +112,7 @@ def corpus_name(config: BuildConfig) -> str:
     """
     if config.name:
         return config.name
-    first = config.corpus[0].rstrip("/").rsplit("/", 1)[-1]
+    first = [*config.corpus, *config.append, *config.words][0].rstrip("/").rsplit("/", 1)[-1]
     stem = first.split(".")[0] if _split(first)[0] else first
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "captions"
 
@@ -117,10 +125,11 @@ def find_sources(config: BuildConfig) -> list[Source]:
     """
     columns = (config.caption_column,) if config.caption_column else ()
     sources: dict[str, Source] = {}
-    for corpus in config.corpus:
+    asked = [(corpus, False) for corpus in (*config.corpus, *config.append)] + [(words, True) for words in config.words]
+    for corpus, listed in asked:
         for source in _sources_of(corpus, config.data_dir, columns):
             _require_usable(source.uri, config.out / corpus_name(config))
-            sources.setdefault(source.uri, source)
+            sources.setdefault(source.uri, replace(source, listed=source.listed or listed))
     return list(sources.values())
 
 
@@ -138,7 +147,10 @@ def _sources_of(corpus: str, data_dir: Path | None, columns: tuple[str, ...]) ->
         return [Source(str(DEMO_FILE), ())]
     preset = CORPORA.get(corpus)
     if preset is not None:
-        return [Source(uri, columns or preset.columns) for uri in _preset_files(corpus, preset, data_dir)]
+        files = _preset_files(corpus, preset, data_dir)
+        return [Source(uri, columns or preset.columns, preset.listed) for uri in files]
+    if corpus.startswith(DATASET):
+        return [Source(corpus, columns)]
     if "://" in corpus:
         return [Source(uri, columns) for uri in _remote_files(corpus)]
     return [Source(uri, columns) for uri in _local_files(corpus)]

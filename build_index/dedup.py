@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 FRESH_LIMIT = 1 << 18
 """Hashes kept in a dictionary before they are packed into a sorted run."""
 
-RUN_LIMIT = 1 << 24
+RUN_LIMIT = 1 << 22
 """Rows of the largest run; longer runs would be merged at the cost of twice their memory."""
 
 _Run = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from build_index.cleaning import Refusal, clean
+from build_index.cleaning import Refusal, clean, clean_word
 from build_index.corpora import Source
 from build_index.dedup import SeenCaptions
 from build_index.readers import Chunk, Problem, read_source
 from shards import Index
 from shards.manifest import Tally
-from shards.writer import PartRows, text_hash
+from shards.parts import PartRows, text_hash
 
 EXAMPLES_PER_REASON = 5
 
@@ -29,7 +29,7 @@ class Counts:
         """Count one more meeting for each of these rows; rows may repeat and may be new."""
         self._rows = max(self._rows, max(rows, default=-1) + 1)
         if self._rows > len(self._counts):
-            grown = np.zeros(max(self._rows, 2 * len(self._counts)), np.uint32)
+            grown = np.zeros(max(self._rows, len(self._counts) * 5 // 4), np.uint32)
             grown[: len(self._counts)] = self._counts
             self._counts = grown
         np.add.at(self._counts, np.asarray(rows, np.int64), 1)
@@ -156,7 +156,7 @@ class Intake:
             chunk = self._wanted(item, reading)
             position = item.first_row + len(item.values)
             self.rows_read[reading.number] += len(chunk.values)
-            yield self._cleaned(chunk, reading.source.uri)
+            yield self._cleaned(chunk, reading.source)
             if chunk.first_row + len(chunk.values) < position:
                 return  # the limit is reached
         if not broken_off:  # a connection: the next run takes the source up again where it broke
@@ -170,12 +170,13 @@ class Intake:
             values = values[: max(self._limit - self.rows_read.total(), 0)]
         return Chunk(chunk.first_row + skipped, values)
 
-    def _cleaned(self, chunk: Chunk, uri: str) -> list[str]:
+    def _cleaned(self, chunk: Chunk, source: Source) -> list[str]:
         texts = []
+        normalise = clean_word if source.listed else clean
         for row, raw in enumerate(chunk.values, start=chunk.first_row):
-            text = clean(raw)
+            text = normalise(raw)
             if isinstance(text, Refusal):
-                self.refusals.add(text, f"{uri} row {row}")
+                self.refusals.add(text, f"{source.uri} row {row}")
             else:
                 texts.append(text)
         return texts

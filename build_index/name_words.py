@@ -8,7 +8,7 @@ FOREIGN_LINKS = LINKS - {"of", "the", "'s"}
 STARTERS = frozenset(
     """
     new san santa santo saint st st. los las river monte mount mt mt. lake port fort ft. cape north south east west sir
-    lord lady king queen prince princess pope saint emperor duke duchess count countess president mr mr. mrs mrs. ms
+    lord lady king queen prince princess pope emperor duke duchess count countess president mr mr. mrs mrs. ms
     ms. dr dr. captain general colonel uncle aunt
     """.split()
 )

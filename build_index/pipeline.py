@@ -1,38 +1,47 @@
-"""The whole build on one page: read, clean, dedup, embed, index, report."""
+"""The whole build on one page: read, clean, dedup, find concepts, embed, index, report."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from build_index.concept_stage import Tagger, embed_concepts
 from build_index.config import BuildConfig
 from build_index.corpora import corpus_name, find_sources
 from build_index.errors import CorpusError
+from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
 from build_index.intake import Intake, Reading, Refusals
+from build_index.quality import write_quality
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
-from encoders.presets import PRESETS
-from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout, open_index
-from shards.manifest import FORMAT, VERSION, PartInfo, SourceInfo
+from encoders.presets import PRESETS, PresetName
+from shards import EncoderIdentity, Index, IndexWriter, Manifest
+from shards.concepts import choose_concepts, count_concepts, write_concept_table, write_links
+from shards.manifest import FORMAT, VERSION, ConceptPartInfo, ConceptsInfo, PartInfo, SourceInfo, Tally
+from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, read_parquet, write_array
 from shards.progress import progress
-from shards.writer import Plan, write_array
 
 WRITER = "guidance-free-labeler 0.1.0"
 
 CAPTIONS_PER_CALL = 2_048
 """Captions that are sorted by length together: enough for batches of nearly equal length."""
 
+CONCEPTS_PER_PART = 8_192
+
 
 class TextEncoder(Protocol):
-    """Captions to vectors."""
+    """Texts to vectors."""
 
     identity: EncoderIdentity
 
     def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
-        """Embed n captions: float32 [n, d], unit rows."""
+        """Embed n texts: float32 [n, d], unit rows."""
         ...
 
 
@@ -44,21 +53,23 @@ class BuildReport:
         folder: the index.
         manifest: what is in it now.
         embedded: captions that were given vectors in this run.
+        concepts_embedded: concepts that were given vectors in this run.
         refusals: rows and files that were refused in this run.
         notes: what a user should know about the sources, one line each.
     """
 
     folder: Path
     manifest: Manifest
-    embedded: int
-    refusals: Refusals
+    embedded: int = 0
+    concepts_embedded: int = 0
+    refusals: Refusals = field(default_factory=Refusals)
     notes: tuple[str, ...] = ()
 
 
 def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder] | None = None) -> BuildReport:
-    """Captions -> unit vectors -> shards -> FAISS -> manifest.
+    """Captions -> concepts -> unit vectors -> shards -> FAISS -> manifest.
 
-    Run again, it embeds only captions that the index does not hold yet, and never changes a finished part.
+    Run again, it embeds only what the index does not hold yet, and never changes a finished part.
 
     Args:
         config: what to build.
@@ -67,51 +78,63 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
     Raises:
         CorpusError: no captions are to be had as asked.
         EncoderError: the text encoder cannot be loaded.
-        ShardError: the folder holds something that this build cannot continue.
+        ShardError: the folder is busy, or holds something that this build cannot continue.
     """
-    folder = config.out / corpus_name(config)
-    earlier = open_index(folder) if (folder / layout.MANIFEST).exists() else None
-    known = earlier.manifest.sources if earlier else []
-    allowed = _rows_allowed(config, earlier)
     sources = fingerprint(find_sources(config))  # what the user asked for
-    readings, notes = choose_readings(sources, known, allowed)  # what of it is new
-    if earlier is not None and not readings:
-        return BuildReport(folder, earlier.manifest, 0, Refusals(), notes)
+    with IndexWriter(config.out / corpus_name(config)) as writer:
+        earlier = writer.earlier
+        if config.append and not config.corpus and earlier is None:
+            raise CorpusError(f"--append: there is no index at {writer.folder} to add to; give its --name and --out")
+        known = earlier.manifest.sources if earlier else []
+        allowed = _rows_allowed(config, earlier)
+        readings, notes = choose_readings(sources, known, allowed)  # what of it is new
+        if earlier is not None and not readings:
+            if config.export:
+                export_cased(earlier)
+            return BuildReport(writer.folder, earlier.manifest, notes=notes)
 
-    encoder = (load_encoder or _load_clip_text)(config)
-    if earlier is not None:
-        earlier.manifest.encoder.require(encoder.identity, str(folder))
-    writer = IndexWriter(folder, Plan(name=folder.name, encoder=encoder.identity, settings=config.settings()), earlier)
-    intake = Intake(earlier, allowed)
-    with progress("reading and embedding captions", "rows", rows_to_read(readings, allowed)) as bar:
-        parts, embedded = write_parts(writer, encoder, intake, readings, config.rows_per_part, bar)
-    if not parts:
-        raise CorpusError(f"{folder}: not one caption could be used ({intake.refusals.summary()})")
-    manifest = finish(writer, parts, intake, describe(sources, known, readings, intake), config)
-    return BuildReport(folder, manifest, embedded, intake.refusals, notes)
+        encoder = load_encoder(config) if load_encoder else _load_clip_text(config, earlier)
+        if earlier is not None:
+            earlier.manifest.encoder.require(encoder.identity, str(writer.folder))
+        identity = msgspec.structs.replace(encoder.identity, concept_prompts=list(config.concept_prompts))
+        writer.begin(identity, config.settings())
+        intake = Intake(earlier, allowed)
+        parts, embedded = write_parts(writer, encoder, intake, readings, config)
+        if not parts:
+            writer.give_up()
+            raise CorpusError(f"{writer.folder}: not one caption could be used ({intake.refusals.summary()})")
+        concepts, concepts_embedded = write_concepts(writer, encoder, parts, config)
+        books = Books(intake.counts.array(), intake.tally(), describe(sources, known, readings, intake))
+        manifest = finish(writer, identity, parts, concepts, books, config)
+    return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes)
 
 
 def write_parts(
-    writer: IndexWriter, encoder: TextEncoder, intake: Intake, readings: Sequence[Reading], size: int, bar: "Bar"
+    writer: IndexWriter, encoder: TextEncoder, intake: Intake, readings: Sequence[Reading], config: BuildConfig
 ) -> tuple[list[PartInfo], int]:
     """Embed what is new, part by part; parts that a killed build finished are taken as they are.
 
     Returns:
         Every part of the index, and how many captions were embedded in this run.
     """
-    parts = list(writer.earlier_parts)
+    parts = list(writer.earlier.manifest.parts) if writer.earlier else []
+    listed = {reading.number for reading in readings if reading.source.listed}
     embedded = shown = 0
-    for rows in intake.parts(readings, size):
-        number, first_row = len(parts), sum(part.rows for part in parts[-1:]) + (parts[-1].first_row if parts else 0)
-        part = writer.finished_part(number, first_row, rows)
-        if part is None:
-            part = writer.write_part(number, first_row, rows, embed(encoder, rows.texts, bar))
-            embedded += part.rows
-            shown += part.rows
-        parts.append(part)
+    total = rows_to_read(readings, _rows_allowed(config, writer.earlier))
+    with Tagger(config.language, config.workers) as tagger, progress("captions", "rows", total) as bar:
+        for rows in intake.parts(readings, config.rows_per_part):
+            number, first_row = len(parts), parts[-1].first_row + parts[-1].rows if parts else 0
+            part = writer.finished_part(number, first_row, rows)
+            if part is None:
+                pending = tagger.begin(rows.texts, [source in listed for source in rows.sources.tolist()])
+                vectors = embed(encoder, rows.texts, bar)
+                part = writer.write_part(number, first_row, rows, pending.result(), vectors)
+                embedded += part.rows
+                shown += part.rows
+            parts.append(part)
+            bar.update(intake.rows_read.total() - shown)
+            shown = intake.rows_read.total()
         bar.update(intake.rows_read.total() - shown)
-        shown = intake.rows_read.total()
-    bar.update(intake.rows_read.total() - shown)
     return parts, embedded
 
 
@@ -124,38 +147,163 @@ def embed(encoder: TextEncoder, texts: Sequence[str], bar: "Bar") -> NDArray[np.
     return np.concatenate(vectors)
 
 
+def write_concepts(
+    writer: IndexWriter, encoder: TextEncoder, parts: Sequence[PartInfo], config: BuildConfig
+) -> tuple[ConceptsInfo, int]:
+    """Choose the words that may be said, embed those that are new, and link captions to them.
+
+    Concepts keep their ids for ever. One that too few captions hold now stays, with a count of 0.
+
+    Returns:
+        The concepts of the index, and how many were embedded in this run.
+    """
+    folder, earlier = writer.folder, writer.earlier
+    removed = earlier.removed if earlier else np.zeros(0, np.int64)
+    counted = count_concepts((_concepts(folder, part), _alive(part, removed)) for part in parts)
+    rows = sum(part.rows for part in parts)
+    chosen = choose_concepts(counted, config.least_captions or least_captions(rows))
+
+    kept = _reusable_concepts(earlier, config)
+    words = [word for part in kept for word in _words(folder, part)]
+    new = _without(chosen.words, words)
+    concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new, config)
+    words += new
+    starts, links = write_links(
+        writer.table_path("starts", "npy"),
+        writer.table_path("links", "npy"),
+        (_concepts(folder, part) for part in parts),
+        words,
+        rows,
+    )
+    table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
+    info = ConceptsInfo(
+        rows=len(words), current=len(chosen.words), parts=concept_parts, table=table, starts=starts, links=links
+    )
+    return info, embedded
+
+
+def embed_new_concepts(
+    writer: IndexWriter,
+    encoder: TextEncoder,
+    kept: Sequence[ConceptPartInfo],
+    words: Sequence[str],
+    config: BuildConfig,
+) -> tuple[list[ConceptPartInfo], int]:
+    """Embed concepts, part by part; parts that a killed build finished are taken as they are."""
+    parts = list(kept)
+    embedded = 0
+    first_number = writer.earlier.manifest.concepts.next_number if writer.earlier else 0
+    words_per_call = max(1, CAPTIONS_PER_CALL // len(config.concept_prompts))
+    with progress("concepts", "words", len(words)) as bar:
+        for number, start in enumerate(range(0, len(words), CONCEPTS_PER_PART), start=first_number):
+            batch = words[start : start + CONCEPTS_PER_PART]
+            first_id = parts[-1].first_id + parts[-1].rows if parts else 0
+            part = writer.finished_concepts(number, first_id, batch)
+            if part is None:
+                vectors = []
+                for at in range(0, len(batch), words_per_call):
+                    vectors.append(embed_concepts(encoder, batch[at : at + words_per_call], config.concept_prompts))
+                    bar.update(len(vectors[-1]))
+                part = writer.write_concepts(number, first_id, batch, np.concatenate(vectors))
+                embedded += part.rows
+            else:
+                bar.update(part.rows)
+            parts.append(part)
+    return parts, embedded
+
+
+@dataclass(frozen=True)
+class Books:
+    """What was counted: meetings of each caption uint32 [rows], where every row went, and the sources."""
+
+    counts: NDArray[np.uint32]
+    tally: Tally
+    sources: list[SourceInfo]
+
+
 def finish(
-    writer: IndexWriter, parts: list[PartInfo], intake: Intake, sources: list[SourceInfo], config: BuildConfig
+    writer: IndexWriter,
+    identity: EncoderIdentity,
+    parts: list[PartInfo],
+    concepts: ConceptsInfo,
+    books: Books,
+    config: BuildConfig,
 ) -> Manifest:
-    """Count, index, and write the manifest."""
-    encoder = writer.plan.encoder
+    """Write the search index, measure it, and write the manifest."""
+    assert books.tally.balanced, f"rows were lost: {books.tally}"
+    earlier = writer.earlier.manifest if writer.earlier else None
     vectors = [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts]
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,
-        name=writer.plan.name,
+        name=writer.folder.name,
         generation=writer.generation,
         rows=sum(part.rows for part in parts),
         writer=WRITER,
-        preset="custom" if config.clip else config.preset.value,
-        encoder=encoder,
+        preset=_preset_name(config, earlier),
+        encoder=identity,
         parts=parts,
-        counts=write_array(writer.folder / layout.counts_name(writer.generation), intake.counts.array()),
-        index=write_faiss_index(writer.folder, layout.faiss_name(writer.generation), vectors, encoder.dimension),
-        sources=sources,
-        tally=intake.tally(),
-        settings=writer.plan.settings,
+        counts=write_array(writer.table_path("counts", "npy"), books.counts),
+        concepts=concepts,
+        index=write_faiss_index(writer.table_path("captions", "faiss"), vectors, identity.dimension),
+        removed=earlier.removed if earlier else None,
+        quality=None,
+        sources=books.sources,
+        tally=books.tally,
+        settings=config.settings(),
         digest="",
     )
-    return writer.finish(manifest)
+    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts)
+    finished = writer.finish(msgspec.structs.replace(manifest, quality=quality))
+    if config.export:
+        export_cased(Index(writer.folder, finished))
+    return finished
 
 
 class Bar(Protocol):
     """The part of a progress bar that the build needs."""
 
     def update(self, n: int) -> object:
-        """Say that n more rows were read."""
+        """Say that n more are done."""
         ...
+
+
+def least_captions(rows: int) -> int:
+    """Captions that must hold a concept: 1 in small corpora, one more for every tenfold above 10,000 rows.
+
+    What is met once in a million web captions is mostly a misspelling or a code, and would cost more to embed than
+    the captions; but words taught by a few captions must be learnt in a corpus of any size.
+
+    >>> [least_captions(rows) for rows in (100, 15_000, 750_000, 3_300_000, 100_000_000)]
+    [1, 1, 2, 3, 4]
+    """
+    return max(1, math.ceil(math.log10(max(rows, 1) / 10_000)))
+
+
+def _concepts(folder: Path, part: PartInfo) -> pa.ListArray:
+    path = folder / part.captions.name
+    return read_parquet(path, part.rows, CAPTIONS_SCHEMA, ["concepts"])["concepts"].combine_chunks()
+
+
+def _words(folder: Path, part: ConceptPartInfo) -> list[str]:
+    words: list[str] = read_parquet(folder / part.words.name, part.rows, WORDS_SCHEMA)["text"].to_pylist()
+    return words
+
+
+def _alive(part: PartInfo, removed: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed)
+
+
+def _without(words: Iterable[str], known: Iterable[str]) -> list[str]:
+    have = set(known)
+    return [word for word in words if word not in have]
+
+
+def _reusable_concepts(earlier: Index | None, config: BuildConfig) -> list[ConceptPartInfo]:
+    """Concept vectors that the index has already, unless other prompts made them."""
+    if earlier is None or earlier.manifest.encoder.concept_prompts != list(config.concept_prompts):
+        return []
+    return list(earlier.manifest.concepts.parts)
 
 
 def _rows_allowed(config: BuildConfig, earlier: Index | None) -> int | None:
@@ -165,7 +313,19 @@ def _rows_allowed(config: BuildConfig, earlier: Index | None) -> int | None:
     return max(config.limit - (earlier.manifest.tally.read if earlier else 0), 0)
 
 
-def _load_clip_text(config: BuildConfig) -> TextEncoder:
-    from encoders.clip_text import load_clip_text  # torch is loaded here, and only when something is to be embedded
+def _preset_name(config: BuildConfig, earlier: Manifest | None) -> str:
+    if config.clip:
+        return "custom"
+    if config.preset is None and earlier is not None:
+        return earlier.preset
+    return (config.preset or PresetName.DEFAULT).value
 
-    return load_clip_text(config.clip or PRESETS[config.preset].clip, config.clip_checkpoint, config.device)
+
+def _load_clip_text(config: BuildConfig, earlier: Index | None) -> TextEncoder:
+    """The encoder that was asked for, else the index's own, else the default."""
+    from encoders.clip_text import clip_text_of, load_clip_text  # torch loads here, and only if something is to embed
+
+    if earlier is not None and config.preset is None and not config.clip:
+        return clip_text_of(earlier.manifest.encoder, config.clip_checkpoint, config.device)
+    clip = config.clip or PRESETS[config.preset or PresetName.DEFAULT].clip
+    return load_clip_text(clip, config.clip_checkpoint, config.device)

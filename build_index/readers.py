@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 
 from build_index.cleaning import Refusal
 from build_index.columns import choose_column, choose_position
-from build_index.corpora import Source
+from build_index.corpora import DATASET, Source
 from build_index.errors import CorpusError
+from encoders.hub import offline_where_no_hub_resolves
 
 ROWS_PER_CHUNK = 4_096
 PEEKED_ROWS = 50
@@ -76,7 +77,7 @@ def read_source(source: Source) -> Stream:
         CorpusError: the file's type is unknown, or its caption column is missing or ambiguous.
     """
     if source.kind not in _READERS:
-        known = ", ".join(sorted(_READERS))
+        known = ", ".join(sorted(_READERS.keys() - {DATASET}))
         raise CorpusError(f"{source.uri}: unknown type of file; readable are {known}, plain or as .gz .zst .bz2 .xz")
     rows = 0
     try:
@@ -254,6 +255,40 @@ def _values_of(objects: Iterable[Any], source: Source) -> Iterator[Any]:
             yield value
 
 
+# --- data sets of the Hugging Face hub -------------------------------------------------------------------------------
+
+
+def _read_dataset(source: Source) -> Stream:
+    """Stream a data set's train split, one column of it."""
+    dataset = load_streaming(source.uri)
+    column = choose_column(list(dataset.features), source.columns, source.uri)
+    rows = 0
+    for batch in dataset.select_columns([column]).iter(ROWS_PER_CHUNK):
+        values = [
+            item for value in batch[column] for item in ((value or [None]) if isinstance(value, list) else [value])
+        ]
+        yield Chunk(rows, values)
+        rows += len(values)
+
+
+def load_streaming(uri: str) -> Any:
+    """A streamed `datasets` data set of `hf:OWNER/NAME`, `hf:OWNER/NAME@CONFIG` or `hf:./FOLDER`.
+
+    Raises:
+        CorpusError: it is not to be had, or has no train split.
+    """
+    import datasets  # takes a second, and most corpora are files
+
+    name, _, config = uri.removeprefix(DATASET).partition("@")
+    try:
+        with offline_where_no_hub_resolves():
+            dataset = datasets.load_dataset(name, config or None, split="train", streaming=True)
+            return dataset if dataset.features else dataset._resolve_features()
+    except Exception as error:  # datasets raises its own kinds, and those of the hub and of fsspec
+        hint = "; for a repository with a loading script, use its parquet files: hf://datasets/NAME@refs%2Fconvert%2Fparquet/**"
+        raise CorpusError(f"{uri}: cannot be streamed ({_one_line(error)}){hint}") from error
+
+
 def _one_line(error: BaseException) -> str:
     first = error.args[0] if error.args else None
     said = (
@@ -270,4 +305,5 @@ _READERS: dict[str, Callable[[Source], Stream]] = {
     "jsonl": _read_json_lines,
     "ndjson": _read_json_lines,
     "txt": _read_text,
+    DATASET: _read_dataset,
 }

@@ -8,9 +8,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from build_index.corpora import Source
+from build_index.corpora import DATASET, Source
 from build_index.errors import CorpusError
 from build_index.intake import Intake, Reading
+from encoders.hub import offline_where_no_hub_resolves
 from shards.files import file_info
 from shards.manifest import SourceInfo
 
@@ -29,6 +30,8 @@ def fingerprint(sources: Sequence[Source]) -> list[Marked]:
 
 def _mark(uri: str) -> str:
     try:
+        if uri.startswith(DATASET):
+            return f"dataset:{hashlib.sha256(uri.encode()).hexdigest()}:{_dataset_version(uri)}"
         if "://" not in uri:
             return f"sha256:{file_info(Path(uri)).sha256}"
         filesystem, path = fsspec.core.url_to_fs(uri)
@@ -37,6 +40,15 @@ def _mark(uri: str) -> str:
     except Exception as error:  # every filesystem of fsspec raises its own kinds
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise CorpusError(f"{uri}: cannot be opened ({reason})") from error
+
+
+def _dataset_version(uri: str) -> str:
+    """What `datasets` makes of a data set's files, their sizes and times."""
+    import datasets  # takes a second, and most corpora are files
+
+    name, _, config = uri.removeprefix(DATASET).partition("@")
+    with offline_where_no_hub_resolves():
+        return str(datasets.load_dataset_builder(name, config or None).hash)
 
 
 _STABLE = frozenset(
@@ -78,7 +90,7 @@ def choose_readings(
 
 
 def _is_gone(uri: str) -> bool:
-    return "://" not in uri and not Path(uri).exists()
+    return "://" not in uri and not uri.startswith(DATASET) and not Path(uri).exists()
 
 
 def describe(

@@ -33,6 +33,7 @@ def identify(clip: LoadedClip, tokenizer: Any, precision: str = "fp32") -> Encod
         tokenizer=type(tokenizer).__name__,
         context_length=int(text.get("context_length", 77)),
         prompt=PROMPT,
+        concept_prompts=[],
         dimension=int(clip.config["embed_dim"]),
         precision=precision,
     )

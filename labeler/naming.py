@@ -1,52 +1,56 @@
-"""From retrieved captions to a name: every caption votes for its words, near captions louder."""
+"""From retrieved captions to a name: the concepts they hold, weighed by the segment and by the captions."""
 
-import math
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from labeler.labeled import UNKNOWN, Evidence, Label, Name
 
 TEMPERATURE = 0.01
-"""CLIP's own: its logits are cosines times 100, so a caption 0.01 nearer weighs e times more."""
+"""CLIP's own: its logits are cosines times 100, so what is 0.01 nearer weighs e times more."""
 
 ALTERNATIVES = 5
 
-_WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-_NOT_NAMES = frozenset(
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The concepts that a segment's captions hold.
+
+    Attributes:
+        words: n concepts, in order of first appearance.
+        vectors: float32 [n, d], unit rows.
+        held: bool [n, k], whether caption k holds concept n.
     """
-    a an and are as at be been being but by can do does for from had has have he her here hers him his how i if in into
-    is it its just like more most my near next no not now of off on one only or other our out over own per she so some
-    such than that the their them then there these they this those through to too two under up us very was we were what
-    when where which while who why will with you your
-    image images photo photos photograph picture pictures stock view views background illustration
-    """.split()
-)
-"""Words that no region is called by: function words, and words for the picture itself."""
+
+    words: Sequence[str]
+    vectors: NDArray[np.float32]
+    held: NDArray[np.bool_]
 
 
-def candidate_words(caption: str) -> tuple[str, ...]:
-    """The words of a caption that could be names, in lower case, each once, in order.
+def choose_label(vector: NDArray[np.float32], evidence: Sequence[Evidence], candidates: Candidates) -> Label:
+    """Name a segment.
 
-    >>> candidate_words("A photo of the cat on a T-shirt, near another cat")
-    ('cat', 't-shirt', 'another')
+    A concept's logit is its cosine to the segment over `TEMPERATURE`, as CLIP would classify it among the candidates,
+    plus the logarithm of its support: the share of the retrieval weight, softmax(cosine / `TEMPERATURE`), of the
+    captions that hold it. Scores are the softmax of the logits. Equal scores are ordered by the alphabet.
+
+    Args:
+        vector: float32 [d], unit length.
+        evidence: k captions.
+        candidates: their concepts.
     """
-    words = (word.lower() for word in _WORD.findall(caption))
-    return tuple(dict.fromkeys(word for word in words if word not in _NOT_NAMES and len(word) > 1))
+    if not len(candidates.words):
+        return Label(Name(UNKNOWN, 0.0), (), tuple(evidence))
+    cosines = np.array([hit.score for hit in evidence])
+    support = candidates.held @ _softmax(cosines / TEMPERATURE)
+    scores = _softmax(candidates.vectors.astype(np.float64) @ vector / TEMPERATURE + np.log(support))
+    ranked = sorted(range(len(scores)), key=lambda place: (-scores[place], candidates.words[place]))
+    names = [Name(candidates.words[place], float(scores[place])) for place in ranked[: ALTERNATIVES + 1]]
+    return Label(names[0], tuple(names[1:]), tuple(evidence))
 
 
-def choose_label(evidence: Sequence[Evidence]) -> Label:
-    """Name a segment by the word that its captions agree on.
-
-    A word's score is the share of the retrieval weight, softmax(cosine / `TEMPERATURE`), of the captions that hold
-    it: 1 where all do. Equal scores are ordered by the alphabet.
-    """
-    best = max((hit.score for hit in evidence), default=0.0)
-    weights = [math.exp((hit.score - best) / TEMPERATURE) for hit in evidence]
-    votes: dict[str, float] = {}
-    for hit, weight in zip(evidence, weights, strict=True):
-        for word in candidate_words(hit.caption):
-            votes[word] = votes.get(word, 0.0) + weight
-    total = sum(weights)
-    ranked = sorted(votes, key=lambda word: (-votes[word], word))
-    names = [Name(word, votes[word] / total) for word in ranked[: ALTERNATIVES + 1]] or [Name(UNKNOWN, 0.0)]
-    return Label(name=names[0], alternatives=tuple(names[1:]), evidence=tuple(evidence))
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()

@@ -77,6 +77,12 @@ def label_batch(
     ]
     hits = iter(retriever.search(np.concatenate(vectors), config.neighbours))  # S captions x k
     return [
-        LabeledImage(segments, tuple(choose_label(evidence) for evidence in islice(hits, segments.count)))
-        for segments in regions
+        LabeledImage(
+            segments,
+            tuple(
+                choose_label(vector, evidence, retriever.candidates(evidence))
+                for vector, evidence in zip(rows, islice(hits, segments.count), strict=True)
+            ),
+        )
+        for segments, rows in zip(regions, vectors, strict=True)
     ]

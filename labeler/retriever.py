@@ -1,4 +1,4 @@
-"""Segment vectors to captions, over one index or several."""
+"""Segment vectors to captions and their concepts, over one index or several."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from build_index.faiss_index import Searcher
 from labeler.labeled import Evidence
+from labeler.naming import Candidates
 from shards import EncoderIdentity, EncoderMismatch, Index, open_indexes
 
 
@@ -23,6 +24,7 @@ class Retriever:
         """
         self.indexes = indexes
         self._searchers = [Searcher(index) for index in indexes]
+        self._by_name = {index.name: index for index in indexes}
         first = indexes[0]
         for other in indexes[1:]:
             if other.manifest.encoder.key() != first.manifest.encoder.key():
@@ -65,6 +67,25 @@ class Retriever:
         """
         found = [searcher.search(vectors, k) for searcher in self._searchers]
         return [self._merged([(scores[n], rows[n]) for scores, rows in found], k) for n in range(len(vectors))]
+
+    def candidates(self, evidence: Sequence[Evidence]) -> Candidates:
+        """The concepts that captions hold and that may be said, each once, in order of first appearance."""
+        places: dict[str, int] = {}
+        vectors: list[NDArray[np.float32]] = []
+        held: list[tuple[int, int]] = []
+        for position, hit in enumerate(evidence):
+            concepts = self._by_name[hit.index].concepts
+            ids = [number for number in concepts.of_row(hit.row).tolist() if concepts.counts[number]]
+            for word, number in zip(concepts.words(ids), ids, strict=True):
+                if word not in places:
+                    places[word] = len(vectors)
+                    vectors.append(concepts.vectors([number])[0])
+                held.append((places[word], position))
+        matrix = np.zeros((len(places), len(evidence)), np.bool_)
+        for place, position in held:
+            matrix[place, position] = True
+        stacked = np.stack(vectors) if vectors else np.zeros((0, self.encoder.dimension), np.float32)
+        return Candidates(list(places), stacked, matrix)
 
     def _merged(self, found: list[tuple[NDArray[np.float32], NDArray[np.int64]]], k: int) -> tuple[Evidence, ...]:
         hits = sorted(

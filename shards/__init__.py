@@ -4,13 +4,23 @@
       manifest.json            what is here, whose vectors, every byte's digest
       captions-00000.parquet   row i of the captions ...
       vectors-00000.npy        ... belongs to row i of the vectors
-      counts.0001.npy          how often each caption was met
+      concepts-00000.parquet   the words that a labeler may say ...
+      concept-vectors-00000.npy  ... and their vectors
       captions.0001.faiss      the search index over all rows
 
 `FORMAT.md` in this folder is the specification. Needs NumPy, pyarrow and msgspec; never torch.
 """
 
-from shards.errors import EncoderMismatch, NoIndex, ShardDamaged, ShardError, UnsupportedVersion, UserError
+from shards.errors import (
+    EncoderMismatch,
+    IndexBusy,
+    NoIndex,
+    PlanConflict,
+    ShardDamaged,
+    ShardError,
+    UnsupportedVersion,
+    UserError,
+)
 from shards.manifest import EncoderIdentity, Manifest
 from shards.reader import Index, open_index, open_indexes
 from shards.verify import verify
@@ -20,9 +30,11 @@ __all__ = [
     "EncoderIdentity",
     "EncoderMismatch",
     "Index",
+    "IndexBusy",
     "IndexWriter",
     "Manifest",
     "NoIndex",
+    "PlanConflict",
     "ShardDamaged",
     "ShardError",
     "UnsupportedVersion",

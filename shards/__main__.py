@@ -1,62 +1,97 @@
-"""Look into an index, and check it: python -m shards info|verify FOLDER."""
+"""Look into an index, check it, and take captions out of it: python -m shards info|verify|remove|compact FOLDER."""
 
 import sys
-from argparse import ArgumentParser
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shards import commands
-from shards.manifest import Manifest
-from shards.reader import index_folders, open_index
-from shards.verify import verify
+from shards.errors import UserError
+from shards.reader import Index, index_folders, open_index
+
+ACTIONS = {
+    "info": "what is in there: rows, words, encoder, search index, recall, sources",
+    "verify": "every byte against the manifest; exit code 1 on damage",
+    "remove": "take captions out by source or by pattern; their rows keep their numbers",
+    "compact": "rewrite an index without the captions that were removed",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = ArgumentParser(prog="python -m shards", description="Look into an index, and check it.")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="info|verify")
-    for name, purpose in {
-        "info": "what is in there: rows, encoder, search index, sources",
-        "verify": "every byte against the manifest; exit code 1 on damage",
-    }.items():
+    parser = ArgumentParser(prog="python -m shards", description="Look into an index, check it, take captions out.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(ACTIONS))
+    for name, purpose in ACTIONS.items():
         action = actions.add_parser(name, help=purpose, description=purpose)
         action.add_argument("folder", type=Path, help="an index, or a folder of them")
+        if name == "remove":
+            action.add_argument("--source", metavar="FILE", help="captions that came from this source")
+            action.add_argument("--matching", metavar="REGEX", help="captions in which this is found")
     flags = parser.parse_args(arguments)
-    act = {"info": _info, "verify": _verify}[flags.action]
-    return commands.run(lambda: max(act(folder) for folder in index_folders(flags.folder)))
+    act: dict[str, Callable[[Path, Namespace], int]] = {
+        "info": _info,
+        "verify": _verify,
+        "remove": _remove,
+        "compact": _compact,
+    }
+    return commands.run(lambda: max(act[flags.action](folder, flags) for folder in index_folders(flags.folder)))
 
 
-def _info(folder: Path) -> int:
-    content = open_index(folder).manifest
+def _info(folder: Path, _flags: Namespace) -> int:
+    facts = _facts(open_index(folder))
     print(f"{folder}")
-    for title, value in _facts(content).items():
+    for title, value in facts.items():
         print(f"  {title:<10} {value}")
     return commands.DONE
 
 
-def _facts(content: Manifest) -> dict[str, str]:
+def _facts(index: Index) -> dict[str, str]:
+    content = index.manifest
     size = sum(file.bytes for file in content.files())
     tally = content.tally
     refused = ", ".join(f"{count:,} {reason}" for reason, count in sorted(tally.refused.items())) or "0"
     return {
         "rows": f"{content.rows:,} in {len(content.parts):,} parts, {size / 1e6:,.1f} MB",
+        "removed": f"{len(index.removed):,}",
+        "words": f"{content.concepts.current:,} concepts",
         "encoder": content.encoder.describe(),
         "preset": content.preset,
-        "search": f"{content.index.kind}, {content.index.metric}",
+        "search": f"{content.index.kind}, {content.index.metric}{index.recall()}",
         "read": f"{tally.read:,} = {tally.kept:,} kept + {tally.duplicates:,} duplicates + {refused} refused",
         "sources": ", ".join(source.uri for source in content.sources),
         "written by": f"{content.writer}, generation {content.generation}",
     }
 
 
-def _verify(folder: Path) -> int:
+def _verify(folder: Path, _flags: Namespace) -> int:
+    from shards.verify import verify
+
     defects = 0
-    for defects, line in enumerate(verify(folder), start=1):  # noqa: B007  # the count is used below
+    for line in verify(folder):
         print(f"damaged: {line}")
+        defects += 1
     if defects:
         return commands.FINISHED_WITH_REFUSALS
     content = open_index(folder).manifest
     print(f"{folder}: sound ({content.rows:,} rows, {len(content.files()) + 1} files)")
+    return commands.DONE
+
+
+def _remove(folder: Path, flags: Namespace) -> int:
+    from shards.removal import remove
+
+    if flags.source is None and flags.matching is None:
+        raise UserError("remove what? Give --source FILE, --matching REGEX, or both")
+    manifest, removed = remove(folder, flags.source, flags.matching)
+    print(f"{folder}: {removed:,} captions removed, {manifest.concepts.current:,} concepts left")
+    return commands.DONE
+
+
+def _compact(folder: Path, _flags: Namespace) -> int:
+    from build_index.compact import compact  # a search index must be built, which this package cannot do alone
+
+    before, after = compact(folder)
+    print(f"{folder}: {after:,} captions, {before - after:,} removed ones are gone")
     return commands.DONE
 
 

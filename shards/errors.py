@@ -6,7 +6,8 @@
         ├── UnsupportedVersion   written by another version of the format
         ├── ShardDamaged         a file is not what the manifest says
         ├── EncoderMismatch      the vectors come from another encoder
-        └── PlanConflict         an unfinished build of something else is in the way
+        ├── PlanConflict         an unfinished build of something else is in the way
+        └── IndexBusy            another program is writing there
 
 Whatever is raised outside this tree is a bug and keeps its traceback.
 """
@@ -38,3 +39,7 @@ class EncoderMismatch(ShardError):
 
 class PlanConflict(ShardError):
     """An unfinished build with another encoder, other settings or other sources occupies the folder."""
+
+
+class IndexBusy(ShardError):
+    """Another program is writing in the folder."""

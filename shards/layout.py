@@ -4,6 +4,7 @@ import re
 
 MANIFEST = "manifest.json"
 PLAN = "plan.json"
+LOCK = ".lock"
 PARTIAL = ".partial"
 
 
@@ -25,27 +26,39 @@ def vectors_name(part: int) -> str:
     return f"vectors-{part:05d}.npy"
 
 
-def counts_name(generation: int) -> str:
-    """How often each caption was met.
+def concept_words_name(part: int) -> str:
+    """Words of a part of the concepts.
 
-    >>> counts_name(1)
+    >>> concept_words_name(0)
+    'concepts-00000.parquet'
+    """
+    return f"concepts-{part:05d}.parquet"
+
+
+def concept_vectors_name(part: int) -> str:
+    """Vectors of a part of the concepts.
+
+    >>> concept_vectors_name(0)
+    'concept-vectors-00000.npy'
+    """
+    return f"concept-vectors-{part:05d}.npy"
+
+
+def generation_name(what: str, generation: int, suffix: str) -> str:
+    """A file that every build writes anew: counts, concepts, starts, links, captions, removed, quality.
+
+    >>> generation_name("counts", 1, "npy")
     'counts.0001.npy'
     """
-    return f"counts.{generation:04d}.npy"
+    return f"{what}.{generation:04d}.{suffix}"
 
 
-def faiss_name(generation: int) -> str:
-    """Search index over all rows.
-
-    >>> faiss_name(1)
-    'captions.0001.faiss'
-    """
-    return f"captions.{generation:04d}.faiss"
-
-
+_PART = r"([0-9]{5}|[1-9][0-9]{5,})"
+_GENERATION = r"([0-9]{4}|[1-9][0-9]{4,})"
 _OURS = re.compile(
-    r"(captions-\d{5,}\.parquet|vectors-\d{5,}\.npy|counts\.\d{4,}\.npy|captions\.\d{4,}\.faiss|(manifest|plan)\.json)"
-    r"(\.partial)?"
+    rf"((captions|concepts)-{_PART}\.parquet|(vectors|concept-vectors)-{_PART}\.npy"
+    rf"|(counts|starts|links|removed)\.{_GENERATION}\.npy|concepts\.{_GENERATION}\.parquet"
+    rf"|captions\.{_GENERATION}\.faiss|quality\.{_GENERATION}\.json|(manifest|plan)\.json)(\.partial)?"
 )
 
 

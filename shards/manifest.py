@@ -32,6 +32,41 @@ class PartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     vectors: FileInfo
 
 
+class ConceptPartInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Concepts `first_id` to `first_id + rows`: their words and their vectors."""
+
+    first_id: int
+    rows: int
+    words: FileInfo
+    vectors: FileInfo
+
+
+class ConceptsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The words that a labeler may say.
+
+    `current` are those that enough captions hold now; the rest keep their ids. `table` says of every concept how many
+    captions hold it and what sort of word it is, `starts` and `links` which concepts each caption holds.
+    """
+
+    rows: int
+    current: int
+    parts: list[ConceptPartInfo]
+    table: FileInfo
+    starts: FileInfo
+    links: FileInfo
+
+    def files(self) -> list[FileInfo]:
+        """Every file of the concepts."""
+        parts = [file for part in self.parts for file in (part.words, part.vectors)]
+        return [*parts, self.table, self.starts, self.links]
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next part: names are not used twice, even if other prompts made all parts anew."""
+        numbers = [int("".join(filter(str.isdecimal, part.words.name))) for part in self.parts]
+        return max(numbers, default=-1) + 1
+
+
 class IndexInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The search index: what is inside, its metric and its file."""
 
@@ -70,8 +105,8 @@ class Tally(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 class EncoderIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What must be equal for two text vectors, or a text and an image vector, to be comparable.
 
-    `pretrained` (a weights name) and `checkpoint` (a local file) say where the weights came from and `precision`
-    how they were run; these three are provenance and are not compared.
+    `pretrained` (a weights name) and `checkpoint` (a local file) say where the weights came from, `precision` how they
+    were run and `concept_prompts` how words were put to them; these are not compared.
     """
 
     architecture: str
@@ -81,6 +116,7 @@ class EncoderIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     tokenizer: str
     context_length: int
     prompt: str
+    concept_prompts: list[str]
     dimension: int
     precision: str
 
@@ -130,7 +166,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     encoder: EncoderIdentity
     parts: list[PartInfo]
     counts: FileInfo
+    concepts: ConceptsInfo
     index: IndexInfo
+    removed: FileInfo | None
+    quality: FileInfo | None
     sources: list[SourceInfo]
     tally: Tally
     settings: str
@@ -139,7 +178,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def files(self) -> list[FileInfo]:
         """Every file of the index but the manifest itself."""
         parts = [file for part in self.parts for file in (part.captions, part.vectors)]
-        return [*parts, self.counts, self.index.file]
+        optional = [file for file in (self.removed, self.quality) if file is not None]
+        return [*parts, self.counts, *self.concepts.files(), self.index.file, *optional]
 
     def sealed(self) -> "Manifest":
         """This manifest with its `digest` filled in."""
@@ -231,15 +271,22 @@ def _check_version(content: Any, path: Path) -> None:  # content: whatever JSON 
 def _check_rows(manifest: Manifest, path: Path) -> None:
     if not manifest.parts:
         raise ShardDamaged(f"{path}: no parts; an empty index is never written")
-    next_row = 0
-    for part in manifest.parts:
-        if part.first_row != next_row or part.rows < 1:
-            raise ShardDamaged(f"{path}: part at row {part.first_row} should start at row {next_row}")
-        next_row += part.rows
-    if next_row != manifest.rows:
-        raise ShardDamaged(f"{path}: parts hold {next_row} rows, the manifest says {manifest.rows}")
+    concepts = manifest.concepts
+    _require_contiguous([(part.first_row, part.rows) for part in manifest.parts], manifest.rows, "row", path)
+    _require_contiguous([(part.first_id, part.rows) for part in concepts.parts], concepts.rows, "concept", path)
     if manifest.index.metric != METRIC:
         raise ShardDamaged(f"{path}: metric {manifest.index.metric!r}, expected {METRIC!r}")
     for file in manifest.files():
         if not layout.is_plain(file.name):
             raise ShardDamaged(f"{path}: {file.name!r} is not a plain file name")
+
+
+def _require_contiguous(parts: list[tuple[int, int]], total: int, unit: str, path: Path) -> None:
+    """Refuse parts, each given by its first number and its size, that are not all numbers from 0."""
+    following = 0
+    for first, size in parts:
+        if first != following or size < 1:
+            raise ShardDamaged(f"{path}: part at {unit} {first} should start at {unit} {following}")
+        following += size
+    if following != total:
+        raise ShardDamaged(f"{path}: parts hold {following} {unit}s, the manifest says {total}")

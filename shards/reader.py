@@ -1,39 +1,43 @@
 """Reading an index: vectors mapped from the disk, captions decoded by row group when asked for."""
 
-from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from shards import layout, manifest
 from shards.errors import NoIndex, ShardDamaged
-from shards.manifest import FileInfo, Manifest, PartInfo
-
-CACHED_GROUPS = 256
-"""Decoded row groups kept in memory: about a million captions, roughly 100 MB."""
-
-COLUMN_TYPES = {"text": pa.string(), "hash": pa.binary(16)}
-"""What a reader needs of the captions, and how it is stored."""
+from shards.manifest import FileInfo, Manifest
+from shards.parts import CAPTIONS_SCHEMA, CONCEPT_TABLE_SCHEMA, map_array, read_parquet
+from shards.stores import Numbers, Parts, Texts, Vectors
 
 
 class Index:
-    """One finished index, open for reading. Opening reads the manifest and the parts' headers, nothing more."""
+    """One finished index, open for reading. Opening reads the manifest and the headers of the vectors, nothing more.
+
+    Attributes:
+        folder: where it is.
+        manifest: what is in it.
+    """
 
     def __init__(self, folder: Path, content: Manifest) -> None:
+        """Check that every file is there with its size, and map the vectors.
+
+        Raises:
+            ShardDamaged: a file is missing or not what the manifest says.
+        """
         self.folder = folder
         self.manifest = content
-        self._first_rows = [part.first_row for part in content.parts]
-        self._vectors = [self._map_vectors(part) for part in content.parts]
-        self._files: dict[int, pq.ParquetFile] = {}
-        self._groups: OrderedDict[tuple[int, int], list[str]] = OrderedDict()
-        for file in (content.counts, content.index.file):
+        for file in content.files():
             require_size(folder, file)
+        sizes = [part.rows for part in content.parts]
+        dimension = content.encoder.dimension
+        self._vectors = Vectors(folder, "row", [part.vectors.name for part in content.parts], sizes, dimension)
+        self._captions = Texts(folder, "row", [part.captions.name for part in content.parts], sizes)
 
     @property
     def name(self) -> str:
@@ -45,105 +49,140 @@ class Index:
         """The search index's file."""
         return self.folder / self.manifest.index.file.name
 
-    def vectors(self, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """Vectors of global rows.
-
-        Returns:
-            float32 [n, d], unit rows to within float16 rounding, in the order asked for.
-        """
-        dimension = self.manifest.encoder.dimension
-        vectors = np.empty((len(rows), dimension), np.float32)
-        for place, row in enumerate(rows):
-            part = self._part_of(int(row))
-            vectors[place] = self._vectors[part][int(row) - self._first_rows[part]]
-        return vectors
+    def vectors(self, rows: Numbers) -> NDArray[np.float32]:
+        """Vectors of global rows, in the order asked for: float32 [n, d], unit rows to within float16 rounding."""
+        return self._vectors.take(rows)
 
     def part_vectors(self, part: int) -> NDArray[np.float16]:
         """All vectors of a part, float16 [n, d], mapped and read-only."""
-        return self._vectors[part]
+        return self._vectors.parts[part]
+
+    def captions(self, rows: Numbers) -> list[str]:
+        """Captions of global rows, in the order asked for."""
+        return self._captions.take(rows)
+
+    def part_table(self, part: int, columns: Sequence[str]) -> pa.Table:
+        """Columns of a part's captions file, in the order of the format."""
+        info = self.manifest.parts[part]
+        return read_parquet(self.folder / info.captions.name, info.rows, CAPTIONS_SCHEMA, columns)
 
     def part_hashes(self, part: int) -> list[bytes]:
         """The 16-byte hashes of all captions of a part, in row order."""
-        every_group = range(self._captions_file(part).metadata.num_row_groups)
-        return self._column(part, every_group, "hash", self.manifest.parts[part].rows)
+        hashes: list[bytes] = self.part_table(part, ["hash"])["hash"].to_pylist()
+        return hashes
 
     def counts(self) -> NDArray[np.uint32]:
         """How often each caption was met, uint32 [rows]."""
-        path = require_size(self.folder, self.manifest.counts)
-        return load_array(path, np.dtype("<u4"), (self.manifest.rows,))
+        return map_array(self.folder / self.manifest.counts.name, np.dtype("<u4"), (self.manifest.rows,))
 
-    def captions(self, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
-        """Captions of global rows, in the order asked for."""
-        return [self._caption(int(row)) for row in rows]
+    def recall(self) -> str:
+        """What was measured of the search index, for people: ", recall@10 1.000 measured"; empty if nothing was.
 
-    def _caption(self, row: int) -> str:
-        part = self._part_of(row)
-        local = row - self._first_rows[part]
-        metadata = self._captions_file(part).metadata
-        for group in range(metadata.num_row_groups):
-            held = metadata.row_group(group).num_rows
-            if local < held:
-                return self._group(part, group, held)[local]
-            local -= held
-        raise ShardDamaged(f"{self._captions_path(part)}: its row groups end before row {row}")
-
-    def _group(self, part: int, group: int, held: int) -> list[str]:
-        key = (part, group)
-        if key not in self._groups:
-            self._groups[key] = self._column(part, [group], "text", held)
-            if len(self._groups) > CACHED_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
-
-    def _column(self, part: int, groups: Sequence[int], name: str, rows: int) -> list[Any]:
-        """A column of some row groups, once it is known to be what the format promises."""
-        path = self._captions_path(part)
-        file = self._captions_file(part)
+        Raises:
+            ShardDamaged: the file cannot be read.
+        """
+        file = self.manifest.quality
+        if file is None:
+            return ""
+        path = self.folder / file.name
         try:
-            column = file.read_row_groups(groups, columns=[name])[name]
-            values: list[Any] = column.to_pylist()
-        except Exception as error:  # damaged pages make pyarrow raise errors of many kinds
-            raise ShardDamaged(f"{path}: column {name} cannot be read ({error})") from error
-        if len(values) != rows or column.type != COLUMN_TYPES[name] or column.null_count:
-            raise ShardDamaged(f"{path}: column {name} is not {rows} times {COLUMN_TYPES[name]}")
-        return values
+            measured = msgspec.json.decode(path.read_bytes(), type=_Quality)
+        except (OSError, ValueError) as error:
+            raise ShardDamaged(f"{path}: not a measurement of the search index ({error})") from error
+        return f", recall@{measured.at} {measured.recall:.3f} measured"
 
-    def _captions_path(self, part: int) -> Path:
-        return self.folder / self.manifest.parts[part].captions.name
+    @cached_property
+    def removed(self) -> NDArray[np.int64]:
+        """Rows that were removed, int64 [n], ascending. They keep their numbers and are never found."""
+        file = self.manifest.removed
+        if file is None:
+            return np.zeros(0, np.int64)
+        return np.array(map_array(self.folder / file.name, np.dtype("<i8"), (None,)))
 
-    def _captions_file(self, part: int) -> pq.ParquetFile:
-        if part not in self._files:
-            info = self.manifest.parts[part]
-            path = require_size(self.folder, info.captions)
-            try:
-                file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-            except Exception as error:  # as above
-                raise ShardDamaged(f"{path}: not readable as parquet ({error})") from error
-            if file.metadata.num_rows != info.rows:
-                raise ShardDamaged(f"{path}: {file.metadata.num_rows} rows, the manifest says {info.rows}")
-            self._files[part] = file
-        return self._files[part]
-
-    def _part_of(self, row: int) -> int:
-        if not 0 <= row < self.manifest.rows:
-            raise IndexError(f"row {row} of {self.folder}, which has rows 0 to {self.manifest.rows - 1}")
-        return bisect_right(self._first_rows, row) - 1
-
-    def _map_vectors(self, part: PartInfo) -> NDArray[np.float16]:
-        path = require_size(self.folder, part.vectors)
-        return load_array(path, np.dtype("<f2"), (part.rows, self.manifest.encoder.dimension))
+    @cached_property
+    def concepts(self) -> "Concepts":
+        """The words that a labeler may say."""
+        return Concepts(self.folder, self.manifest)
 
 
-def load_array(path: Path, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> NDArray[Any]:
-    """Map a `.npy` file that must hold exactly this."""
-    try:
-        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # a broken header makes NumPy's parser raise errors of many kinds
-        raise ShardDamaged(f"{path}: not readable as .npy ({error})") from error
-    if array.shape != shape or array.dtype != dtype or not array.flags.c_contiguous:
-        raise ShardDamaged(f"{path}: {array.dtype} {list(array.shape)}, expected {dtype} {list(shape)} in C order")
-    return array
+class _Quality(msgspec.Struct, frozen=True):
+    """What a reader needs of the measurement of a search index."""
+
+    at: int
+    recall: float
+
+
+class Concepts:
+    """The concepts of an index: words, vectors, and which captions hold them.
+
+    Attributes:
+        counts: uint32 [concepts], captions that hold each; 0 for one that is not to be said any more.
+        kinds: a string for each: noun, phrase, proper, word.
+    """
+
+    def __init__(self, folder: Path, content: Manifest) -> None:
+        """Read the table and map the rest.
+
+        Raises:
+            ShardDamaged: a file is not what the manifest says.
+        """
+        info = content.concepts
+        sizes = [part.rows for part in info.parts]
+        dimension = content.encoder.dimension
+        self._vectors = Vectors(folder, "concept", [part.vectors.name for part in info.parts], sizes, dimension)
+        self._words = Texts(folder, "concept", [part.words.name for part in info.parts], sizes)
+        table = read_parquet(folder / info.table.name, info.rows, CONCEPT_TABLE_SCHEMA)
+        self.counts: NDArray[np.uint32] = table["count"].to_numpy()
+        self.kinds: list[str] = table["kind"].to_pylist()
+        self._rows = Parts(folder, "row", [content.rows])
+        self._starts_path, self._links_path = folder / info.starts.name, folder / info.links.name
+        self._starts = map_array(self._starts_path, np.dtype("<i8"), (content.rows + 1,))
+        self._links = map_array(self._links_path, np.dtype("<i4"), (None,))
+        if self._starts[0] != 0 or self._starts[-1] != len(self._links):
+            ends = f"{self._starts[0]} to {self._starts[-1]}"
+            raise ShardDamaged(f"{self._starts_path}: from {ends}, but there are {len(self._links)} links")
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def of_row(self, row: int) -> NDArray[np.int32]:
+        """Ids of the concepts that a caption holds, int32 [n], in order of appearance.
+
+        Raises:
+            ShardDamaged: they are no ids of this index.
+        """
+        self._rows.require(row)
+        return self.of_rows(row, 1)[1]
+
+    def of_rows(self, first: int, rows: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Concepts of some captions in a row.
+
+        Returns:
+            How many each caption holds, int64 [rows], and their ids one after the other, int32 [links].
+
+        Raises:
+            ShardDamaged: they are no ids of this index.
+        """
+        starts = self._starts[first : first + rows + 1]
+        sizes = np.diff(starts)
+        if starts[0] < 0 or starts[-1] > len(self._links) or (sizes < 0).any():
+            raise ShardDamaged(f"{self._starts_path}: not ascending from row {first} to row {first + rows}")
+        ids: NDArray[np.int32] = self._links[starts[0] : starts[-1]]
+        if ids.size and (ids.min() < 0 or ids.max() >= len(self)):
+            raise ShardDamaged(f"{self._links_path}: links of row {first} or later are not ids of concepts")
+        return sizes, ids
+
+    def part_vectors(self) -> list[NDArray[np.float16]]:
+        """All vectors, float16 [n, d] for each part, mapped and read-only."""
+        return self._vectors.parts
+
+    def words(self, ids: Numbers) -> list[str]:
+        """Canonical texts of concepts, in the order asked for."""
+        return self._words.take(ids)
+
+    def vectors(self, ids: Numbers) -> NDArray[np.float32]:
+        """Vectors of concepts, in the order asked for: float32 [n, d], unit rows."""
+        return self._vectors.take(ids)
 
 
 def require_size(folder: Path, file: FileInfo) -> Path:

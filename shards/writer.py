@@ -1,195 +1,248 @@
-"""Writing an index: plan first, parts in order, manifest last."""
+"""Writing an index: lock, plan, parts in order, manifest last."""
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
+import filelock
 import msgspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from shards import layout
-from shards.errors import PlanConflict
-from shards.files import file_info, write_bytes, write_whole
-from shards.manifest import (
-    EncoderIdentity,
-    FileInfo,
-    Manifest,
-    PartInfo,
-    to_bytes,
+from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError
+from shards.files import file_info, write_bytes
+from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, to_bytes
+from shards.parts import (
+    CAPTIONS_SCHEMA,
+    WORDS_SCHEMA,
+    ConceptPair,
+    PartRows,
+    map_array,
+    read_parquet,
+    words_table,
+    write_array,
+    write_captions,
+    write_words,
 )
-from shards.reader import Index, load_array
-
-ROWS_PER_GROUP = 4_096
-"""Rows that a reader must decode to get at one caption."""
-
-SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("text", pa.string(), nullable=False),
-        pa.field("hash", pa.binary(16), nullable=False),
-        pa.field("source", pa.int32(), nullable=False),
-    ]
-)
-
-
-def text_hash(text: str) -> bytes:
-    """The 16 bytes that stand for a normalised caption.
-
-    >>> text_hash("a dog").hex()[:8]
-    '2d542c24'
-    """
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+from shards.reader import Index, open_index
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What an unfinished build is building; a resume must be building the same."""
 
+    generation: int
     name: str
     encoder: EncoderIdentity
     settings: str
 
     def key(self) -> tuple[object, ...]:
         """The fields that, with its captions, decide the bytes of a part."""
-        return self.name, self.encoder.key(), self.settings
-
-
-@dataclass(frozen=True)
-class PartRows:
-    """The captions of one part, before they have vectors.
-
-    Attributes:
-        texts: n normalised captions.
-        hashes: n times the 16 bytes of `text_hash`.
-        sources: int32 [n], counts into the plan's sources.
-    """
-
-    texts: Sequence[str]
-    hashes: Sequence[bytes]
-    sources: NDArray[np.int32]
+        return self.name, self.encoder.key(), self.encoder.concept_prompts, self.settings
 
 
 class IndexWriter:
-    """Writes the files of one index folder; whoever holds one is the folder's only writer."""
+    """Writes the files of one index folder, of which it is the only writer while it is open.
 
-    def __init__(self, folder: Path, plan: Plan, earlier: Index | None = None) -> None:
-        """Record the plan, or resume the one that is there.
+    A context manager. What is left unfinished when it closes is taken up by the next writer with the same plan.
 
-        Parts without a plan and without a place in the manifest belong to nobody, and are deleted.
+    Attributes:
+        folder: the index folder.
+        earlier: the index that is there already and is added to, if any.
+        generation: the number that this writer's tables carry.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Lock the folder, making it if need be.
+
+        Raises:
+            IndexBusy: another program is writing there.
+            ShardError: there can be no such folder, or it holds an index that cannot be read.
+        """
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise ShardError(f"{folder}: no folder can be made, a file is in the way; choose another --out") from error
+        self._lock = filelock.FileLock(folder / layout.LOCK)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise IndexBusy(
+                f"{folder}: another program is writing here; wait for it, or choose another --out"
+            ) from None
+        try:
+            self.earlier: Index | None = open_index(folder) if (folder / layout.MANIFEST).exists() else None
+            self.generation = self.earlier.manifest.generation + 1 if self.earlier else 1
+            self._tidy()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> "IndexWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    def begin(self, encoder: EncoderIdentity, settings: str) -> None:
+        """Record what is being built, or resume it.
 
         Args:
-            folder: the index folder; made if need be.
-            plan: what is being built.
-            earlier: the index that is there already and is added to.
+            encoder: whose vectors will be written.
+            settings: a digest of whatever else decides the bytes of the parts.
 
         Raises:
             PlanConflict: an unfinished build with another encoder or other settings is in the folder.
         """
-        self.folder = folder
-        self.plan = plan
-        self.earlier_parts = list(earlier.manifest.parts) if earlier else []
-        self.generation = earlier.manifest.generation + 1 if earlier else 1
-        self._kept = {file.name for file in earlier.manifest.files()} | {layout.MANIFEST} if earlier else set()
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / layout.PLAN
-        if path.exists():
-            self._require_same_plan(path)
-        else:
-            self._delete_all_but(self._kept)
-            write_bytes(path, msgspec.json.format(msgspec.json.encode(plan)))
-
-    def _require_same_plan(self, path: Path) -> None:
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=Plan)
-        except msgspec.MsgspecError as error:
-            raise PlanConflict(f"{path}: unreadable ({error}); delete it to give up the unfinished build") from error
-        if found.key() != self.plan.key():
+        plan = Plan(generation=self.generation, name=self.folder.name, encoder=encoder, settings=settings)
+        found = self._found_plan()
+        if found is None:
+            write_bytes(self.folder / layout.PLAN, msgspec.json.format(msgspec.json.encode(plan)))
+        elif found.key() != plan.key():
             raise PlanConflict(
                 f"{self.folder}: an unfinished build with {found.encoder.describe()} is here, this one has "
-                f"{self.plan.encoder.describe()} or other settings; finish it with the command that began it, or "
-                f"delete {path} to give it up"
+                f"{encoder.describe()} or other settings; finish it with the command that began it, or "
+                f"delete {self.folder / layout.PLAN} to give it up"
             )
 
-    def _delete_all_but(self, kept: set[str]) -> None:
-        for path in self.folder.iterdir():
-            if path.name not in kept and layout.is_ours(path.name):
-                path.unlink()
+    def give_up(self) -> None:
+        """Forget what was begun: nothing came of it."""
+        (self.folder / layout.PLAN).unlink(missing_ok=True)
+        self._tidy()
+
+    def require_no_plan(self) -> None:
+        """Refuse to change an index that a build is not finished with.
+
+        Raises:
+            PlanConflict: an unfinished build is in the folder.
+        """
+        if self._found_plan() is not None:
+            raise PlanConflict(
+                f"{self.folder}: an unfinished build is here; run its build_index command again first, or delete "
+                f"{self.folder / layout.PLAN} to give it up"
+            )
+
+    def _found_plan(self) -> Plan | None:
+        path = self.folder / layout.PLAN
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Plan)
+        except FileNotFoundError:
+            return None
+        except msgspec.MsgspecError as error:
+            raise PlanConflict(f"{path}: unreadable ({error}); delete it to give up the unfinished build") from error
+
+    def _tidy(self) -> None:
+        """Delete what belongs to nobody: files without a plan and without a place in the manifest.
+
+        A plan whose generation is finished was left by a writer that was killed between its last two steps.
+        """
+        plan = self._found_plan()
+        if plan is None or plan.generation < self.generation:
+            if plan is not None:
+                (self.folder / layout.PLAN).unlink()
+            kept = {file.name for file in self.earlier.manifest.files()} | {layout.MANIFEST} if self.earlier else set()
+            self._delete_all_but(kept)
 
     def finished_part(self, part: int, first_row: int, rows: PartRows) -> PartInfo | None:
         """The part as an earlier run left it, if it is there and holds exactly these captions."""
         captions = self.folder / layout.captions_name(part)
         vectors = self.folder / layout.vectors_name(part)
-        if not (captions.exists() and vectors.exists()):
-            return None
-        expected = _captions_table(first_row, rows)
+        count = len(rows.texts)
         try:
-            load_array(vectors, np.dtype("<f2"), (len(expected), self.plan.encoder.dimension))
-            same = pq.read_table(captions).equals(expected)
-        except Exception:  # damaged, of whatever kind: the part is made again
+            found = read_parquet(captions, count, CAPTIONS_SCHEMA)
+            map_array(vectors, np.dtype("<f2"), (count, None))
+        except ShardDamaged:  # or not there: the part is made, or made again
             return None
-        if not same:
+        if not found.drop("concepts").equals(rows.table(first_row)):
             return None
-        return PartInfo(
-            first_row=first_row, rows=len(expected), captions=file_info(captions), vectors=file_info(vectors)
-        )
+        return PartInfo(first_row=first_row, rows=count, captions=file_info(captions), vectors=file_info(vectors))
 
-    def write_part(self, part: int, first_row: int, rows: PartRows, vectors: NDArray[np.float32]) -> PartInfo:
+    def write_part(
+        self,
+        part: int,
+        first_row: int,
+        rows: PartRows,
+        concepts: Sequence[Sequence[ConceptPair]],
+        vectors: NDArray[np.float32],
+    ) -> PartInfo:
         """Write one part: vectors first, captions last, since the captions file makes it count.
 
         Args:
             part: number of the part, from 0.
             first_row: global row number of its first caption.
-            rows: the captions.
+            rows: n captions.
+            concepts: the concepts of each, n times.
             vectors: float32 [n, d], unit rows, finite.
         """
-        if not np.isfinite(vectors).all():
-            raise ValueError(f"part {part}: the encoder returned vectors that are not finite")
-        (self.folder / layout.captions_name(part)).unlink(missing_ok=True)  # never old captions beside new vectors
+        captions = self.folder / layout.captions_name(part)
+        captions.unlink(missing_ok=True)  # never old captions beside new vectors
         return PartInfo(
             first_row=first_row,
             rows=len(rows.texts),
-            vectors=write_array(self.folder / layout.vectors_name(part), vectors.astype("<f2")),
-            captions=write_whole(
-                self.folder / layout.captions_name(part),
-                lambda partial: _write_captions(partial, first_row, rows),
-            ),
+            vectors=write_array(self.folder / layout.vectors_name(part), _halved(vectors)),
+            captions=write_captions(captions, first_row, rows, concepts),
         )
 
+    def finished_concepts(self, part: int, first_id: int, words: Sequence[str]) -> ConceptPartInfo | None:
+        """A part of the concepts as an earlier run left it, if it is there and holds exactly these words."""
+        texts = self.folder / layout.concept_words_name(part)
+        vectors = self.folder / layout.concept_vectors_name(part)
+        try:
+            found = read_parquet(texts, len(words), WORDS_SCHEMA)
+            map_array(vectors, np.dtype("<f2"), (len(words), None))
+        except ShardDamaged:
+            return None
+        if not found.equals(words_table(first_id, words)):
+            return None
+        return ConceptPartInfo(first_id=first_id, rows=len(words), words=file_info(texts), vectors=file_info(vectors))
+
+    def write_concepts(
+        self, part: int, first_id: int, words: Sequence[str], vectors: NDArray[np.float32]
+    ) -> ConceptPartInfo:
+        """Write one part of the concepts: vectors first, words last.
+
+        Args:
+            part: number of the part, from 0.
+            first_id: id of its first concept.
+            words: n concepts.
+            vectors: float32 [n, d], unit rows, finite.
+        """
+        texts = self.folder / layout.concept_words_name(part)
+        texts.unlink(missing_ok=True)
+        return ConceptPartInfo(
+            first_id=first_id,
+            rows=len(words),
+            vectors=write_array(self.folder / layout.concept_vectors_name(part), _halved(vectors)),
+            words=write_words(texts, first_id, words),
+        )
+
+    def table_path(self, what: str, suffix: str) -> Path:
+        """Where this generation's table of a kind belongs."""
+        return self.folder / layout.generation_name(what, self.generation, suffix)
+
     def finish(self, manifest: Manifest) -> Manifest:
-        """Write the manifest, then remove the plan and every generation that it does not name."""
+        """Write the manifest, then remove the plan and every file of ours that it does not name."""
         sealed = manifest.sealed()
         write_bytes(self.folder / layout.MANIFEST, to_bytes(sealed))
         (self.folder / layout.PLAN).unlink(missing_ok=True)
         self._delete_all_but({file.name for file in sealed.files()} | {layout.MANIFEST})
         return sealed
 
-
-def write_array(path: Path, array: NDArray[np.generic]) -> FileInfo:
-    """Write a `.npy` file whole."""
-
-    def write(partial: Path) -> None:
-        with partial.open("wb") as stream:
-            np.lib.format.write_array(stream, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-
-    return write_whole(path, write)
+    def _delete_all_but(self, kept: set[str]) -> None:
+        for path in self.folder.iterdir():
+            if path.name not in kept and layout.is_ours(path.name):
+                path.unlink()
 
 
-def _captions_table(first_row: int, rows: PartRows) -> pa.Table:
-    count = len(rows.texts)
-    return pa.table(
-        [
-            pa.array(np.arange(first_row, first_row + count, dtype=np.int64)),
-            pa.array(rows.texts, pa.string()),
-            pa.array(rows.hashes, pa.binary(16)),
-            pa.array(rows.sources, pa.int32()),
-        ],
-        schema=SCHEMA,
-    )
+def _halved(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
+    """As stored.
 
-
-def _write_captions(path: Path, first_row: int, rows: PartRows) -> None:
-    table = _captions_table(first_row, rows)
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, compression="zstd", write_page_checksum=True)
+    Raises:
+        ValueError: a value is not finite.
+    """
+    if not np.isfinite(vectors).all():
+        raise ValueError("the encoder returned vectors that are not finite")
+    return vectors.astype("<f2")

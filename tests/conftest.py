@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from build_index.config import BuildConfig
 from build_index.pipeline import BuildReport, build
-from shards import EncoderIdentity, Manifest, manifest
+from shards import EncoderIdentity, Manifest, layout, manifest
 
 settings.register_profile("any machine", deadline=None)  # a busy one stalls at any example
 settings.load_profile("any machine")
@@ -42,6 +42,7 @@ class LetterCounter:
             tokenizer="str.lower",
             context_length=77,
             prompt="{}",
+            concept_prompts=[],
             dimension=len(ALPHABET) + 1,
             precision="fp32",
         )
@@ -82,8 +83,8 @@ def write_captions(path: Path, captions: Sequence[str | None], column: str = "ca
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder with its bytes."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """Every file of a folder with its bytes, but for the lock, which belongs to whoever writes."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != layout.LOCK}
 
 
 def resealed(folder: Path, **changes: Any) -> Path:

@@ -28,6 +28,9 @@ MAY_IMPORT = {
 }
 """The rooms, and into which others each one looks."""
 
+COMMANDS_MAY_IMPORT = {("shards", "__main__.py"): {"build_index"}}
+"""`python -m shards compact` needs a search index built, which the format's own room cannot do."""
+
 ONLY_IN = {"torch": "encoders", "open_clip": "encoders", "timm": "encoders", "faiss": "build_index"}
 """Libraries that one room keeps to itself."""
 
@@ -52,7 +55,7 @@ def sources(package: str) -> list[Path]:
 def test_import_edges(package: str) -> None:
     allowed = MAY_IMPORT[package] | {package}
     for path in sources(package):
-        ours = set(imports(path)) & set(MAY_IMPORT)
+        ours = (set(imports(path)) & set(MAY_IMPORT)) - COMMANDS_MAY_IMPORT.get((package, path.name), set())
         assert ours <= allowed, f"{path.name} imports {ours - allowed}"
 
 

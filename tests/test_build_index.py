@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Builder, Crash, LetterCounter, contents, letters, write_captions
+from msgspec.structs import replace
 
 from build_index import __main__ as command
 from build_index import pipeline, search
-from build_index.config import BuildConfig
+from build_index.config import CONCEPT_PROMPTS, BuildConfig
 from build_index.errors import CorpusError
 from build_index.faiss_index import Searcher
 from build_index.pipeline import BuildReport, build
@@ -72,7 +73,7 @@ def test_duplicates_raise_the_count_of_the_first(build_index_of: Builder) -> Non
 def test_the_manifest_says_what_was_built(build_index_of: Builder, tmp_path: Path) -> None:
     content = build_index_of(CAPTIONS, name="mine", rows_per_part=3).manifest
     assert (content.name, content.generation, content.rows) == ("mine", 1, 7)
-    assert content.encoder == LetterCounter().identity
+    assert content.encoder == replace(LetterCounter().identity, concept_prompts=list(CONCEPT_PROMPTS))
     (source,) = content.sources
     assert (source.uri, source.rows, source.complete) == (str(tmp_path / "captions" / "mine.parquet"), 10, True)
     assert content == open_index(tmp_path / "shards" / "mine").manifest
@@ -83,10 +84,55 @@ def test_an_encoder_is_given_bounded_batches(build_index_of: Builder, monkeypatc
     monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", 2)
     encoder = LetterCounter()
     report = build_index_of(CAPTIONS, encoder=encoder, rows_per_part=5)
-    assert max(map(len, encoder.calls)) == 2
+    assert [len(call) for call in encoder.calls if call[0] in CAPTIONS] == [2, 2, 1, 2]
+    assert max(map(len, encoder.calls)) == len(CONCEPT_PROMPTS)  # one concept at a time, but with all its prompts
     np.testing.assert_array_equal(
         open_index(report.folder).vectors(range(7)), LetterCounter().encode(DIFFERENT).astype(np.float16)
     )
+
+
+@pytest.mark.parametrize("bound", [2, 4, 9])
+def test_the_size_of_batches_changes_no_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: int) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    prompts = ("{}", "the {}")
+    whole = build(config_for(tmp_path / "whole", corpus, concept_prompts=prompts), lambda _: LetterCounter())
+    monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", bound)
+    encoder = LetterCounter()
+    report = build(config_for(tmp_path, corpus, concept_prompts=prompts), lambda _: encoder)
+    assert max(map(len, encoder.calls)) <= bound
+    assert contents(report.folder) == contents(whole.folder)
+
+
+def test_concepts_are_written_in_parts_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    more = write_captions(tmp_path / "b.parquet", NEW)
+    whole = open_index(build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter()).folder).concepts
+    monkeypatch.setattr(pipeline, "CONCEPTS_PER_PART", 4)
+    report = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    info = report.manifest.concepts
+    assert info.rows == len(whole) > 8
+    assert [part.rows for part in info.parts[:-1]] == [4] * (len(info.parts) - 1)
+    concepts = open_index(report.folder).concepts
+    ids = range(len(whole))
+    assert concepts.words(ids) == whole.words(ids)
+    np.testing.assert_array_equal(concepts.vectors(ids), whole.vectors(ids))
+    assert list(verify(report.folder)) == []
+
+    appended = build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
+    assert appended.manifest.concepts.parts[: len(info.parts)] == info.parts
+    assert open_index(report.folder).concepts.words(ids) == whole.words(ids)
+    assert list(verify(report.folder)) == []
+
+
+def test_captions_without_concepts(build_index_of: Builder) -> None:
+    """No words, no parts of them, and links of length 0: still a sound index."""
+    report = build_index_of(["of the and", "with"], rows_per_part=1)
+    concepts = open_index(report.folder).concepts
+    assert len(concepts) == report.manifest.concepts.rows == 0
+    assert report.manifest.concepts.parts == []
+    assert [concepts.of_row(row).tolist() for row in (0, 1)] == [[], []]
+    assert concepts.vectors([]).shape == (0, 27)
+    assert list(verify(report.folder)) == []
 
 
 def test_no_captions_make_no_index(build_index_of: Builder, tmp_path: Path) -> None:
@@ -170,8 +216,9 @@ def test_a_second_run_does_nothing(tmp_path: Path) -> None:
     before = contents(first.folder)
     second = build(config, no_encoder)
     assert contents(first.folder) == before
-    assert second == BuildReport(first.folder, first.manifest, 0, second.refusals, ())
+    assert second == BuildReport(first.folder, first.manifest, refusals=second.refusals)
     assert not second.refusals
+    assert (second.embedded, second.concepts_embedded, second.notes) == (0, 0, ())
 
 
 def test_an_append_embeds_what_is_unseen_and_leaves_finished_parts(tmp_path: Path) -> None:
@@ -249,6 +296,7 @@ def test_a_limit_is_continued_by_a_larger_one(tmp_path: Path) -> None:
 @pytest.fixture
 def small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", 2)
+    monkeypatch.setattr(pipeline, "CONCEPTS_PER_PART", 4)
 
 
 @pytest.mark.usefixtures("small_calls")
@@ -256,7 +304,9 @@ def test_a_crash_in_the_encoder_costs_the_part_in_flight_and_changes_no_byte(tmp
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
     undisturbed = LetterCounter()
     expected = contents(build(config_for(tmp_path / "whole", corpus), lambda _: undisturbed).folder)
-    assert len(undisturbed.calls) >= 5
+    captions_calls = 5  # two for each part of three captions, one for the last
+    assert [text for call in undisturbed.calls[:captions_calls] for text in call] == DIFFERENT
+    assert len(undisturbed.calls) > captions_calls + 8  # a call for each concept, four in a part
     for call in range(len(undisturbed.calls)):
         config = config_for(tmp_path / f"crash-{call}", corpus)
         crashing, resuming = LetterCounter(crash_at=call), LetterCounter()
@@ -266,8 +316,12 @@ def test_a_crash_in_the_encoder_costs_the_part_in_flight_and_changes_no_byte(tmp
             open_index(config.out / "corpus")
         report = build(config, lambda _, encoder=resuming: encoder)
         assert contents(report.folder) == expected
-        finished = min(len(embedded(crashing)) // 3 * 3, len(DIFFERENT))
-        assert embedded(resuming) == DIFFERENT[finished:]
+        in_flight = call // 2 * 2 if call < captions_calls else captions_calls + (call - captions_calls) // 4 * 4
+        assert resuming.calls == undisturbed.calls[in_flight:]
+
+
+def raising_crash(*_: object) -> None:
+    raise Crash
 
 
 def crash_at_rename(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
@@ -314,32 +368,46 @@ def test_a_crash_before_any_rename_changes_no_byte(tmp_path: Path) -> None:
                 assert open_index(out / "shards" / "corpus").manifest == built.manifest
                 assert list(verify(out / "shards" / "corpus")) == []
             assert contents(build(config_for(out, *corpora), lambda _: LetterCounter()).folder) == expected
-        assert number == renames() >= 4
+        assert number == renames() >= 12
 
 
-def test_a_crash_before_a_deletion_leaves_a_finished_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crash_before_any_deletion_leaves_a_finished_index(tmp_path: Path) -> None:
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
     more = write_captions(tmp_path / "b.parquet", NEW)
-    build(config_for(tmp_path, corpus), lambda _: LetterCounter())
-    unlink = Path.unlink
-
-    def crashing(path: Path, *, missing_ok: bool = False) -> None:
-        if path.name == "plan.json" or ".0001." in path.name:
-            raise Crash
-        unlink(path, missing_ok=missing_ok)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "unlink", crashing)
-        with pytest.raises(Crash):
-            build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
-    folder = tmp_path / "shards" / "corpus"
-    assert open_index(folder).manifest.rows == 9
-    assert list(verify(folder)) == []
-    assert build(config_for(tmp_path, corpus, more), no_encoder).manifest.rows == 9
     third = write_captions(tmp_path / "c.parquet", ["a third helping"])
-    report = build(config_for(tmp_path, corpus, more, third), lambda _: LetterCounter())
-    assert set(contents(folder)) == {file.name for file in report.manifest.files()} | {"manifest.json"}
-    assert list(verify(folder)) == []
+    unlink = Path.unlink
+    crashed_at = []
+    for number in range(100):
+        out = tmp_path / str(number)
+        build(config_for(out, corpus), lambda _: LetterCounter())
+        deletions: list[str] = []
+
+        def crashing(
+            path: Path, *, missing_ok: bool = False, at: int = number, deletions: list[str] = deletions
+        ) -> None:
+            if path.exists():
+                deletions.append(path.name)
+                if len(deletions) == at + 1:
+                    raise Crash
+            unlink(path, missing_ok=missing_ok)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "unlink", crashing)
+            try:
+                build(config_for(out, corpus, more), lambda _: LetterCounter())
+            except Crash:
+                crashed_at.append(deletions[-1])
+            else:
+                break  # there were no more deletions to crash at
+        folder = out / "shards" / "corpus"
+        assert open_index(folder).manifest.rows == 9
+        assert list(verify(folder)) == []
+        assert build(config_for(out, corpus, more), no_encoder).manifest.rows == 9
+        report = build(config_for(out, corpus, more, third), lambda _: LetterCounter())
+        assert set(contents(folder)) == {file.name for file in report.manifest.files()} | {"manifest.json"}
+        assert list(verify(folder)) == []
+    assert crashed_at[0] == "plan.json"
+    assert len(crashed_at) == len(set(crashed_at)) == 7  # and every file of the earlier generation
 
 
 def test_other_captions_replace_the_parts_of_an_unfinished_build(tmp_path: Path) -> None:
@@ -385,11 +453,23 @@ def test_old_captions_never_stay_beside_new_vectors(tmp_path: Path) -> None:
 def test_a_part_of_an_unfinished_build_that_is_damaged_is_made_again(tmp_path: Path) -> None:
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
     undisturbed = build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter())
-    for name, damage in (("captions-00000.parquet", b"not parquet"), ("vectors-00000.npy", b"not npy")):
-        with pytest.raises(Crash):
-            build(config_for(tmp_path / name, corpus), lambda _: LetterCounter(crash_at=2))
-        (tmp_path / name / "shards" / "corpus" / name).write_bytes(damage)
-        resumed = build(config_for(tmp_path / name, corpus), lambda _: LetterCounter())
+    for name, damage in (
+        ("captions-00000.parquet", b"not parquet"),
+        ("vectors-00000.npy", b"not npy"),
+        ("concepts-00000.parquet", b"not parquet"),
+        ("concept-vectors-00000.npy", b"not npy"),
+    ):
+        config = config_for(tmp_path / name, corpus)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pipeline, "write_concept_table", raising_crash)
+            with pytest.raises(Crash):
+                build(config, lambda _: LetterCounter())
+        path = config.out / "corpus" / name
+        assert path.exists()
+        path.write_bytes(damage)
+        encoder = LetterCounter()
+        resumed = build(config, lambda _, encoder=encoder: encoder)
+        assert len(encoder.calls) == 1  # the damaged part, and nothing else
         assert contents(resumed.folder) == contents(undisturbed.folder)
 
 
@@ -398,10 +478,17 @@ def test_what_lies_beside_an_index_stays(tmp_path: Path) -> None:
     folder = tmp_path / "shards" / "corpus"
     folder.mkdir(parents=True)
     (folder / "notes.2024.json").write_text("mine")
-    (folder / "captions-00007.parquet.partial").write_text("left by a build that was given up")
-    build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    for name in (
+        "captions-00007.parquet.partial",
+        "concept-vectors-00007.npy",
+        "removed.0003.npy",
+        "quality.0003.json",
+    ):
+        (folder / name).write_text("left by a build that was given up")
+    report = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
     assert (folder / "notes.2024.json").read_text() == "mine"
-    assert not (folder / "captions-00007.parquet.partial").exists()
+    named = {file.name for file in report.manifest.files()}
+    assert set(contents(folder)) == named | {"manifest.json", "notes.2024.json"}
 
 
 # --- refused ---------------------------------------------------------------------------------------------------------
@@ -433,7 +520,8 @@ def test_an_unfinished_build_of_something_else_is_refused(tmp_path: Path) -> Non
     other = LetterCounter("other")
     build(config_for(tmp_path, corpus), lambda _: other)
     assert embedded(other) == DIFFERENT  # nothing of what was given up is taken for its own
-    assert open_index(folder).manifest.encoder == LetterCounter("other").identity
+    prompts = list(CONCEPT_PROMPTS)
+    assert open_index(folder).manifest.encoder == replace(LetterCounter("other").identity, concept_prompts=prompts)
     assert list(verify(folder)) == []
 
 
@@ -450,12 +538,16 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, plan: bytes) -> None:
 def test_a_damaged_index_is_not_added_to(tmp_path: Path) -> None:
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build(config_for(tmp_path, corpus), lambda _: LetterCounter()).folder
-    path = folder / "captions-00001.parquet"
-    data = path.read_bytes()
-    path.write_bytes(b"\0" * len(data))
     more = write_captions(tmp_path / "b.parquet", NEW)
-    with pytest.raises(ShardDamaged, match=f"{path}: not readable as parquet"):
-        build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
+    for name in ("captions-00001.parquet", "concepts-00000.parquet"):
+        path = folder / name
+        data = path.read_bytes()
+        path.write_bytes(b"\0" * len(data))
+        with pytest.raises(ShardDamaged, match=f"{path}: not readable as parquet"):
+            build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
+        path.write_bytes(data)
+        assert list(verify(folder)) == []
+    assert build(config_for(tmp_path, corpus, more), lambda _: LetterCounter()).manifest.rows == 9
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -464,7 +556,7 @@ def test_a_damaged_index_is_not_added_to(tmp_path: Path) -> None:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """`python -m build_index` with the fake in place of CLIP."""
-    monkeypatch.setattr(pipeline, "_load_clip_text", lambda _: LetterCounter())
+    monkeypatch.setattr(pipeline, "_load_clip_text", lambda *_: LetterCounter())
     return lambda *arguments: command.main(["--out", str(tmp_path / "shards"), *map(str, arguments)])
 
 
@@ -472,7 +564,8 @@ def test_exit_codes(run: Callable[..., int], tmp_path: Path, capsys: pytest.Capt
     good = write_captions(tmp_path / "good.parquet", CAPTIONS)
     assert run("--corpus", good) == 0
     said = capsys.readouterr().out
-    assert f"{tmp_path / 'shards' / 'good'}: 7 captions, 7 embedded now" in said
+    assert f"{tmp_path / 'shards' / 'good'}: 7 captions, 7 embedded now; " in said
+    assert "search index flat, recall@7 1.000 measured" in said
     assert "read 10 = kept 7 + duplicates 3 + refused 0" in said
     assert run("--corpus", good) == 0
     assert "nothing new; 7 captions as before" in capsys.readouterr().out
@@ -486,6 +579,12 @@ def test_exit_codes(run: Callable[..., int], tmp_path: Path, capsys: pytest.Capt
     assert run("--corpus", tmp_path / "none.parquet") == 2
     assert capsys.readouterr().err.startswith(f"error: --corpus {tmp_path / 'none.parquet'}: no such file")
 
+    (tmp_path / "shards" / "file").touch()
+    assert run("--corpus", good, "--name", "file") == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'shards' / 'file'}: no folder can be made")
+    assert run("--corpus", good, "--out", tmp_path / "shards" / "file") == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'shards' / 'file' / 'good'}: no folder can be made")
+
 
 def test_a_damaged_source_is_reported_and_the_others_are_built(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -498,7 +597,7 @@ def test_a_damaged_source_is_reported_and_the_others_are_built(
 
 
 def test_an_interrupt(run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(_: object) -> LetterCounter:
+    def interrupt(*_: object) -> LetterCounter:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "_load_clip_text", interrupt)

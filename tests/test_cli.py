@@ -56,22 +56,23 @@ except SystemExit as stop:
 
 
 def test_the_actions_of_shards_have_help() -> None:
-    for action in ("info", "verify"):
+    for action in ("info", "verify", "remove", "compact"):
         answer = python("-m", "shards", action, "--help")
         assert answer.returncode == 0
-        assert answer.stdout.startswith(f"usage: python -m shards {action} [-h] folder")
+        assert answer.stdout.startswith(f"usage: python -m shards {action} [-h]")
+        assert "an index, or a folder of them" in answer.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build_index"], "the following arguments are required: --corpus"),
+        (["build_index"], "nothing to build from: give --corpus, --append or --words"),
         (["build_index", "--corpus", "x", "--limit", "-3"], "--limit -3: must be 0 or more"),
         (["build_index", "--corpus", "x", "--preset", "huge"], "argument --preset: invalid PresetName value: 'huge'"),
         (["build_index.search", "shards/"], "the following arguments are required: NAME"),
         (["labeler"], "the following arguments are required: PATH"),
         (["labeler", "images/", "--k", "many"], "argument --k: invalid int value: 'many'"),
-        (["shards"], "the following arguments are required: info|verify"),
+        (["shards"], "the following arguments are required: info|verify|remove|compact"),
         (["shards", "check", "shards/"], "invalid choice: 'check'"),
     ],
 )
@@ -91,6 +92,11 @@ def test_a_line_that_is_no_command(arguments: list[str], message: str, capsys: p
         (["build_index.search", "none", "a dog"], "none: no such folder; build an index with: python -m build_index"),
         (["shards", "info", "none"], "none: no such folder; build an index with: python -m build_index"),
         (["shards", "verify", "."], ".: no index here (no manifest.json); build one"),
+        (["shards", "remove", "none", "--matching", "dog"], "none: no such folder; build an index with: python -m bui"),
+        (["shards", "remove", ".", "--matching", "dog"], ".: no index here (no manifest.json); build one"),
+        (["shards", "remove", "none"], "remove what? Give --source FILE, --matching REGEX, or both"),
+        (["shards", "compact", "none"], "none: no such folder; build an index with: python -m build_index"),
+        (["shards", "compact", "."], ".: no index here (no manifest.json); build one"),
     ],
 )
 def test_a_refusal_to_start_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
@@ -99,6 +105,7 @@ def test_a_refusal_to_start_is_one_line(tmp_path: Path, arguments: list[str], me
     assert answer.stdout == ""
     (line,) = answer.stderr.splitlines()
     assert line.startswith(f"error: {message}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_looking_into_an_index(build_index_of: Builder) -> None:
@@ -107,7 +114,7 @@ def test_looking_into_an_index(build_index_of: Builder) -> None:
     assert (answer.returncode, answer.stderr) == (0, "")
     assert "read       3 = 2 kept + 1 duplicates + 0 refused" in answer.stdout
     answer = python("-m", "shards", "verify", folder)
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{folder}: sound (2 rows, 5 files)\n", "")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{folder}: sound (2 rows, 11 files)\n", "")
     (folder / "counts.0001.npy").unlink()
     answer = python("-m", "shards", "verify", folder)
     assert (answer.returncode, answer.stderr) == (1, "")
@@ -118,7 +125,7 @@ def test_data_beside_the_command_does_not_hide_the_package(build_index_of: Build
     """Commands are run where the data lies, in a folder named like the package that reads it."""
     build_index_of(["a dog", "two cats"], name="cc3m")
     answer = python("-m", "shards", "verify", "shards", cwd=tmp_path)
-    assert (answer.returncode, answer.stdout) == (0, "shards/cc3m: sound (2 rows, 5 files)\n")
+    assert (answer.returncode, answer.stdout) == (0, "shards/cc3m: sound (2 rows, 11 files)\n")
 
 
 def test_building_from_the_outside(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_what_an_identity_says() -> None:
         tokenizer="SimpleTokenizer",
         context_length=5,
         prompt="{}",
+        concept_prompts=[],
         dimension=6,
         precision="bf16",
     )
@@ -178,7 +179,7 @@ def test_other_weights_are_refused_with_both_sides_named() -> None:
 def test_only_provenance_may_differ(field: str) -> None:
     ours = identify(clip_of(), open_clip.tokenize)
     theirs = msgspec.structs.replace(ours, **{field: 1 if field in ("context_length", "dimension") else "another"})
-    if field in ("pretrained", "checkpoint", "precision"):
+    if field in ("pretrained", "checkpoint", "precision", "concept_prompts"):
         ours.require(theirs, "shards/cc3m")
     else:
         with pytest.raises(EncoderMismatch):

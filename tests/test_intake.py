@@ -16,7 +16,7 @@ from build_index.readers import Chunk, Problem
 from build_index.sources import choose_readings, describe
 from shards import open_index
 from shards.manifest import SourceInfo, Tally
-from shards.writer import text_hash
+from shards.parts import text_hash
 
 
 def source(path: Path, lines: list[str]) -> Source:

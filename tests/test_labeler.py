@@ -30,6 +30,7 @@ from shards import EncoderIdentity, EncoderMismatch, UserError
 SCHEMA = json.loads((Path(labeler.__file__).parent / "schema.json").read_text("utf-8"))
 
 COLOURS = {"grass": (40, 160, 40), "sky": (90, 150, 250), "brick wall": (150, 60, 40), "sand": (230, 210, 140)}
+COLOURS |= {"golden retriever": (200, 150, 60), "leaning tower of pisa": (240, 235, 220)}
 """What each planted colour shows."""
 
 CAPTIONS = [
@@ -42,14 +43,20 @@ CAPTIONS = [
     "an old wall",
     "the wall is made of brick",
     "a wall, red and old",
-    "wet sand",
+    "sand, wet and cold",
     "sand on a beach",
     "footprints in the sand",
+    "a golden retriever",
+    "the golden retriever sleeps",
+    "two golden retrievers at play",
+    "the Leaning Tower of Pisa",
+    "tourists at the Leaning Tower of Pisa",
+    "evening at the Leaning Tower of Pisa",
 ]
 """Three captions of each thing, in the order of COLOURS."""
 
-NAMES = {"grass": "grass", "sky": "sky", "brick wall": "wall", "sand": "sand"}
-"""The one word that each thing's captions share."""
+NAMES = {name: name for name in COLOURS} | {"brick wall": "wall"}
+"""The concept that each thing's captions share and that points along its axis."""
 
 IDENTITY = EncoderIdentity(
     architecture="planted",
@@ -59,20 +66,26 @@ IDENTITY = EncoderIdentity(
     tokenizer="none",
     context_length=77,
     prompt="{}",
+    concept_prompts=[],
     dimension=8,
     precision="fp32",
 )
 
 
 class PlantedText:
-    """Caption n of CAPTIONS points along its thing's axis, and a little along an axis that all share."""
+    """Caption n of CAPTIONS points along its thing's axis, and a little along an axis that all share.
+
+    So do the concepts that name a thing; every other concept points along an axis of its own.
+    """
 
     identity = IDENTITY
 
     def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
         vectors = np.zeros((len(captions), 8), np.float32)
         for row, caption in enumerate(captions):
-            vectors[row, CAPTIONS.index(caption) // 3] = 0.8
+            named = [axis for axis, name in enumerate(NAMES.values()) if name == caption]
+            axis = CAPTIONS.index(caption) // 3 if caption in CAPTIONS else (named or [6])[0]
+            vectors[row, axis] = 0.8
             vectors[row, 7] = 0.6
         return vectors
 
@@ -94,14 +107,15 @@ def painted(things: list[list[str]], side: int = 64) -> NDArray[np.uint8]:
     return np.array(rows, np.uint8).repeat(side, axis=0).repeat(side, axis=1)
 
 
-FIELDS = [["sky"] * 3, ["brick wall"] * 3, ["grass"] * 3, ["grass"] * 3, ["sand"] * 3]
+FIELDS = [[thing] * 3 for thing in (*COLOURS, "sand")]
 """Bands, because bilinear interpolation between cells is exact at straight borders and rounds off corners."""
 
 
 @pytest.fixture
 def planted(tmp_path: Path) -> Labeler:
     pq.write_table(pa.table({"caption": CAPTIONS}), tmp_path / "planted.parquet")
-    build(BuildConfig(corpus=(str(tmp_path / "planted.parquet"),), out=tmp_path / "shards"), lambda _: PlantedText())
+    corpus = BuildConfig(corpus=(str(tmp_path / "planted.parquet"),), out=tmp_path / "shards", concept_prompts=("{}",))
+    build(corpus, lambda _: PlantedText())
     models = Models(
         PlantedPixels(), PlantedPixels(), "planted", {"clip": "planted", "dino": "planted", "dense": "none"}
     )
@@ -113,7 +127,7 @@ def test_planted_names_and_masks_come_back_exactly(planted: Labeler) -> None:
     picture = painted(FIELDS)
     labeled = planted.label(picture)
     found = {label.name.label: labeled.segments.mask(number) for number, label in enumerate(labeled.labels, start=1)}
-    assert set(found) == {"sky", "grass", "wall", "sand"}
+    assert set(found) == {"sky", "grass", "wall", "sand", "golden retriever", "leaning tower of pisa"}
     for thing, colour in COLOURS.items():
         np.testing.assert_array_equal(found[NAMES[thing]], (picture == colour).all(axis=2))
 
@@ -125,13 +139,15 @@ def test_evidence_is_the_planted_captions_with_their_cosines(planted: Labeler) -
         assert [hit.caption for hit in label.evidence] == CAPTIONS[3 * thing : 3 * thing + 3]
         assert [hit.row for hit in label.evidence] == [3 * thing, 3 * thing + 1, 3 * thing + 2]
         np.testing.assert_allclose([hit.score for hit in label.evidence], 0.8, atol=1e-3)
-        assert label.name.score == pytest.approx(1.0)
+        assert label.name.score == pytest.approx(1.0, abs=1e-3)
 
 
 def test_batches_do_not_change_a_picture(planted: Labeler) -> None:
     generator = np.random.default_rng(5)
     things = list(COLOURS)
-    pictures = [painted([[things[i] for i in row] for row in generator.integers(0, 4, (3, 4))]) for _ in range(8)]
+    pictures = [
+        painted([[things[i] for i in row] for row in generator.integers(0, len(things), (3, 4))]) for _ in range(8)
+    ]
     one_by_one = [planted.label(picture) for picture in pictures]
     batched = list(planted.label_many(pictures))
     for alone, together in zip(one_by_one, batched, strict=True):
@@ -168,7 +184,7 @@ def test_another_encoder_is_refused(planted: Labeler) -> None:
 
 def test_labels_must_match_segments(planted: Labeler) -> None:
     labeled = planted.label(painted(FIELDS))
-    with pytest.raises(ValueError, match="3 labels for 4 segments"):
+    with pytest.raises(ValueError, match="3 labels for 6 segments"):
         LabeledImage(labeled.segments, labeled.labels[:3])
 
 

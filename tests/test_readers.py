@@ -480,6 +480,8 @@ def test_a_file_a_folder_a_glob(tmp_path: Path) -> None:
     assert found(str(tmp_path / "readme.md")) == [str(tmp_path / "readme.md")]  # asked for by name: reading refuses it
     with pytest.raises(CorpusError, match="unknown type of file; readable are csv, json, jsonl, ndjson, parquet, ts"):
         read(tmp_path / "readme.md")
+    with pytest.raises(CorpusError, match="unknown type of file"):  # hf: is where data sets are, and no type of file
+        read(written(tmp_path / "captions.hf", "a dog"))
 
 
 def test_what_means_no_file(tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ def test_every_flag_of_our_commands_is_in_its_help(config_type: type, capsys: py
     ("arguments", "message"),
     [
         (["--limit", "-1"], "--limit -1: must be 0 or more"),
-        (["--rows-per-part", "0"], "--rows-per-part 0: must be at least 1"),
+        (["--rows-per-part", "0"], "--rows-per-part 0: must be 1 or more"),
         (["--name", "a/b"], "--name a/b: must be a plain folder name"),
         (["--name", ".."], "--name ..: must be a plain folder name"),
     ],

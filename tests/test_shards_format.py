@@ -17,10 +17,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import shards
-from shards import EncoderMismatch, Manifest, NoIndex, ShardDamaged, UnsupportedVersion, layout, manifest, open_index
+from build_index.config import CONCEPT_PROMPTS
+from shards import (
+    EncoderMismatch,
+    Index,
+    Manifest,
+    NoIndex,
+    ShardDamaged,
+    UnsupportedVersion,
+    layout,
+    manifest,
+    open_index,
+)
 from shards.files import write_bytes
-from shards.manifest import FileInfo, IndexInfo, PartInfo, SourceInfo, Tally
-from shards.writer import text_hash
+from shards.manifest import ConceptPartInfo, ConceptsInfo, FileInfo, IndexInfo, PartInfo, SourceInfo, Tally
+from shards.parts import text_hash
+from shards.removal import remove
 
 CAPTIONS = ["a dog", "two cats", "A dog", "a café by the sea", "a dog", "zebra"]
 FORMAT_MD = (Path(shards.__file__).parent / "FORMAT.md").read_text("utf-8")
@@ -29,6 +41,18 @@ FORMAT_MD = (Path(shards.__file__).parent / "FORMAT.md").read_text("utf-8")
 @pytest.fixture
 def folder(build_index_of: Builder) -> Path:
     return build_index_of(CAPTIONS, rows_per_part=2).folder
+
+
+@pytest.fixture
+def thinned(folder: Path) -> Path:
+    """An index that has every kind of file there is."""
+    remove(folder, None, "zebra")
+    return folder
+
+
+def every_name(folder: Path) -> list[str]:
+    """Names of all files but the manifest."""
+    return [file.name for file in open_index(folder).manifest.files()]
 
 
 # --- round trips -----------------------------------------------------------------------------------------------------
@@ -50,6 +74,46 @@ def test_the_captions_file_says_row_text_hash_and_source(folder: Path) -> None:
     assert table["text"].to_pylist() == ["A dog", "a café by the sea"]
     assert table["hash"].to_pylist() == [text_hash("A dog"), text_hash("a café by the sea")]
     assert table["source"].to_pylist() == [0, 0]
+    assert [[tuple(item.values()) for item in items] for items in table["concepts"].to_pylist()] == [
+        [("dog", "noun")],
+        [("café", "noun"), ("sea", "noun")],
+    ]
+
+
+def test_the_concepts_come_back(folder: Path) -> None:
+    concepts = open_index(folder).concepts
+    assert len(concepts) == 5
+    assert concepts.words(range(5)) == ["dog", "cat", "café", "sea", "zebra"]
+    assert concepts.kinds == ["noun"] * 5
+    assert concepts.counts.tolist() == [2, 1, 1, 1, 1]
+    assert [concepts.of_row(row).tolist() for row in range(5)] == [[0], [1], [0], [2, 3], [4]]
+    mean = LetterCounter().encode([template.format("sea") for template in CONCEPT_PROMPTS]).mean(axis=0)
+    np.testing.assert_allclose(concepts.vectors([3]), [mean / np.linalg.norm(mean)], atol=5e-4)
+    (vectors,) = concepts.part_vectors()
+    assert isinstance(vectors, np.memmap)
+
+
+def test_the_concepts_files_say_id_text_kind_and_count(folder: Path) -> None:
+    words = pq.read_table(folder / "concepts-00000.parquet")
+    assert words.to_pydict() == {"id": [0, 1, 2, 3, 4], "text": ["dog", "cat", "café", "sea", "zebra"]}
+    table = pq.read_table(folder / "concepts.0001.parquet")
+    assert table.to_pydict() == {"kind": ["noun"] * 5, "count": [2, 1, 1, 1, 1]}
+    for name, dtype, values in (("starts", "<i8", [0, 1, 2, 3, 5, 6]), ("links", "<i4", [0, 1, 0, 2, 3, 4])):
+        data = (folder / f"{name}.0001.npy").read_bytes()
+        assert data[:8] == b"\x93NUMPY\x01\x00"
+        assert f"'descr': '{dtype}', 'fortran_order': False, 'shape': ({len(values)},)".encode() in data
+        np.testing.assert_array_equal(np.load(folder / f"{name}.0001.npy"), np.array(values, dtype))
+
+
+def test_a_removal_comes_back(thinned: Path) -> None:
+    index = open_index(thinned)
+    assert index.manifest.generation == 2
+    assert index.removed.tolist() == [4]
+    assert np.load(thinned / "removed.0002.npy").dtype == np.dtype("<i8")
+    assert index.captions([4]) == ["zebra"]
+    assert pq.read_table(thinned / "concepts.0002.parquet").to_pylist()[4] == {"kind": "", "count": 0}
+    assert index.concepts.of_row(4).tolist() == [4]  # which is not to be said any more
+    assert index.recall() == ", recall@5 1.000 measured"
 
 
 def test_vectors_are_little_endian_float16_in_npy_version_1(folder: Path) -> None:
@@ -67,8 +131,10 @@ def test_two_builds_are_the_same_bytes(build_index_of: Builder, tmp_path: Path) 
 
 
 def test_a_finished_folder_holds_the_manifest_and_what_it_names(folder: Path) -> None:
-    named = {file.name for file in open_index(folder).manifest.files()}
-    assert set(contents(folder)) == named | {"manifest.json"}
+    assert set(contents(folder)) == {*every_name(folder), "manifest.json"}
+    remove(folder, None, "zebra")
+    assert set(contents(folder)) == {*every_name(folder), "manifest.json"}
+    assert len(every_name(folder)) == 6 + 1 + 2 + 3 + 1 + 2  # parts, counts, words, links, search, removed and quality
 
 
 def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,8 +163,11 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
 
 
 def small(**changes: Any) -> Manifest:
-    """A manifest of one part and two rows."""
-    file = FileInfo(name="captions-00000.parquet", bytes=10, sha256="00" * 32)
+    """A manifest of one part and two rows, and three concepts."""
+
+    def named(name: str) -> FileInfo:
+        return FileInfo(name=name, bytes=10, sha256="00" * 32)
+
     content = Manifest(
         format="shards",
         version=1,
@@ -108,9 +177,19 @@ def small(**changes: Any) -> Manifest:
         writer="a test",
         preset="default",
         encoder=LetterCounter().identity,
-        parts=[PartInfo(first_row=0, rows=2, captions=file, vectors=msgspec.structs.replace(file, name="v"))],
-        counts=msgspec.structs.replace(file, name="counts"),
-        index=IndexInfo(kind="flat", metric="inner_product", file=msgspec.structs.replace(file, name="faiss")),
+        parts=[PartInfo(first_row=0, rows=2, captions=named("captions"), vectors=named("vectors"))],
+        counts=named("counts"),
+        concepts=ConceptsInfo(
+            rows=3,
+            current=2,
+            parts=[ConceptPartInfo(first_id=0, rows=3, words=named("words"), vectors=named("concept-vectors"))],
+            table=named("table"),
+            starts=named("starts"),
+            links=named("links"),
+        ),
+        index=IndexInfo(kind="flat", metric="inner_product", file=named("faiss")),
+        removed=None,
+        quality=named("quality"),
         sources=[SourceInfo(uri="a.parquet", fingerprint="sha256:77", rows=2, complete=True)],
         tally=Tally(read=2, kept=2, duplicates=0, refused={}),
         settings="sha256:51",
@@ -140,10 +219,23 @@ def test_the_digest_is_that_of_the_manifest_without_it() -> None:
     assert msgspec.structs.replace(sealed, digest="") == small()
 
 
-@given(st.text(), st.integers(2, 2**62), st.dictionaries(st.text(), st.integers(0, 2**62)))
-def test_any_manifest_comes_back(name: str, number: int, refused: dict[str, int]) -> None:
+FILES = st.builds(
+    FileInfo, name=st.text("abc.-0", min_size=3).filter(layout.is_plain), bytes=st.integers(0, 2**62), sha256=st.text()
+)
+
+
+@given(
+    st.text(),
+    st.integers(2, 2**62),
+    st.dictionaries(st.text(), st.integers(0, 2**62)),
+    st.none() | FILES,
+    st.none() | FILES,
+)
+def test_any_manifest_comes_back(
+    name: str, number: int, refused: dict[str, int], removed: FileInfo | None, quality: FileInfo | None
+) -> None:
     tally = Tally(read=number, kept=number, duplicates=0, refused=refused)
-    sealed = small(name=name, generation=number, tally=tally).sealed()
+    sealed = small(name=name, generation=number, tally=tally, removed=removed, quality=quality).sealed()
     assert manifest.from_bytes(manifest.to_bytes(sealed), Path("m")) == sealed
 
 
@@ -182,18 +274,29 @@ def test_the_manifest_in_the_specification_is_like_a_real_one(folder: Path) -> N
     assert shape_of(example) == shape_of(real)
     parsed = msgspec.convert(example, Manifest)
     assert parsed.tally.balanced
-    assert parsed.rows == sum(part.rows for part in parsed.parts)
+    assert parsed.rows == sum(part.rows for part in parsed.parts) == parsed.tally.kept
+    assert parsed.concepts.rows == sum(part.rows for part in parsed.concepts.parts) >= parsed.concepts.current
+    assert parsed.sources[0].rows == parsed.tally.read
     assert all(layout.is_ours(file.name) for file in parsed.files())
 
 
-def test_the_specification_names_every_file_of_a_real_index(folder: Path) -> None:
-    for name in contents(folder):
+def test_the_manifest_in_the_specification_is_like_one_after_a_removal(thinned: Path) -> None:
+    example = json.loads(block("json"))
+    real = json.loads((thinned / "manifest.json").read_bytes())
+    assert shape_of({**example, "removed": example["counts"]}) == shape_of(real)
+
+
+def test_the_specification_names_every_file_of_a_real_index(thinned: Path) -> None:
+    for name in contents(thinned):
         of_part_0 = re.sub(r"-\d{5}", "-00000", name)
-        assert of_part_0 in FORMAT_MD
+        of_generation_1 = re.sub(r"\.\d{4}\.", ".0001.", of_part_0)
+        assert re.search(rf"^  {re.escape(of_generation_1)} ", FORMAT_MD, re.MULTILINE)
 
 
 def test_every_error_of_the_specification_exists() -> None:
-    for name in re.findall(r"^\| `(\w+)` \|", FORMAT_MD, re.MULTILINE):
+    names = re.findall(r"^\| `(\w+)` \|", FORMAT_MD, re.MULTILINE)
+    assert {"ShardDamaged", "IndexBusy", "PlanConflict"} < set(names)
+    for name in names:
         assert issubclass(getattr(shards, name), shards.ShardError)
 
 
@@ -300,15 +403,24 @@ def test_a_key_twice(folder: Path) -> None:
     assert "does not match its own digest" in refusal(folder, ShardDamaged, path)
 
 
-@pytest.mark.parametrize("name", ["../manifest.json", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "a\0b"])
-@pytest.mark.parametrize("place", ["captions", "vectors", "counts", "index"])
-def test_a_name_that_leaves_the_folder(folder: Path, name: str, place: str) -> None:
-    def change(content: dict[str, Any]) -> None:
-        files = {**content["parts"][0], "counts": content["counts"], "index": content["index"]["file"]}
-        files[place]["name"] = name
+def file_places(content: Any) -> list[dict[str, Any]]:
+    """Everything in a manifest, as plain JSON, that names a file."""
+    if isinstance(content, list):
+        return [place for value in content for place in file_places(value)]
+    if not isinstance(content, dict):
+        return []
+    return [content] if set(content) == {"name", "bytes", "sha256"} else file_places(list(content.values()))
 
-    path = rewritten(folder, change)
-    assert f"{name!r} is not a plain file name" in refusal(folder, ShardDamaged, path)
+
+@pytest.mark.parametrize("name", ["../manifest.json", "/etc/passwd", "a/b", "a\\b", "..", ".", "", "a\0b"])
+def test_a_name_that_leaves_the_folder(thinned: Path, name: str) -> None:
+    sound = (thinned / "manifest.json").read_bytes()
+    places = range(len(file_places(json.loads(sound))))
+    assert len(places) == len(every_name(thinned))
+    for place in places:
+        path = rewritten(thinned, lambda content, place=place: file_places(content)[place].update(name=name))
+        assert f"{name!r} is not a plain file name" in refusal(thinned, ShardDamaged, path)
+        path.write_bytes(sound)
 
 
 @pytest.mark.parametrize("first_rows", [(1, 3, 5), (0, 3, 4), (0, 2, 3), (0, 4, 2), (-2, 0, 2)])
@@ -336,30 +448,52 @@ def test_rows_that_the_parts_do_not_hold(folder: Path) -> None:
     assert "parts hold 5 rows, the manifest says 6" in refusal(folder, ShardDamaged, path)
 
 
+@pytest.mark.parametrize(
+    ("first_ids", "rows", "message"),
+    [
+        ((1,), (5,), "part at concept 1 should start at concept 0"),
+        ((0, 4), (5, 1), "part at concept 4 should start at concept 5"),
+        ((0, 5), (5, 0), "part at concept 5 should start at concept 5"),
+        ((0,), (6,), "parts hold 6 concepts, the manifest says 5"),
+        ((), (), "parts hold 0 concepts, the manifest says 5"),
+    ],
+)
+def test_concepts_that_are_not_contiguous(
+    folder: Path, first_ids: tuple[int, ...], rows: tuple[int, ...], message: str
+) -> None:
+    concepts = open_index(folder).manifest.concepts
+    (part,) = concepts.parts
+    parts = [
+        msgspec.structs.replace(part, first_id=first, rows=size) for first, size in zip(first_ids, rows, strict=True)
+    ]
+    path = resealed(folder, concepts=msgspec.structs.replace(concepts, parts=parts))
+    assert message in refusal(folder, ShardDamaged, path)
+
+
 def test_another_metric(folder: Path) -> None:
     index = open_index(folder).manifest.index
     path = resealed(folder, index=msgspec.structs.replace(index, metric="l2"))
     assert "'l2', expected 'inner_product'" in refusal(folder, ShardDamaged, path)
 
 
-def test_a_missing_file(folder: Path) -> None:
-    for name in ("vectors-00001.npy", "counts.0001.npy", "captions.0001.faiss"):
-        data = (folder / name).read_bytes()
-        (folder / name).unlink()
-        assert "No such file" in refusal(folder, ShardDamaged, folder / name)
-        (folder / name).write_bytes(data)
-    open_index(folder)
+def test_a_missing_file(thinned: Path) -> None:
+    for name in every_name(thinned):
+        data = (thinned / name).read_bytes()
+        (thinned / name).unlink()
+        assert "No such file" in refusal(thinned, ShardDamaged, thinned / name)
+        (thinned / name).write_bytes(data)
+    open_index(thinned)
 
 
-def test_a_file_of_another_size(folder: Path) -> None:
-    for name in ("vectors-00001.npy", "counts.0001.npy", "captions.0001.faiss"):
-        data = (folder / name).read_bytes()
+def test_a_file_of_another_size(thinned: Path) -> None:
+    for name in every_name(thinned):
+        data = (thinned / name).read_bytes()
         for wrong in (data + b"\0", data[:-1], b""):
-            (folder / name).write_bytes(wrong)
-            said = refusal(folder, ShardDamaged, folder / name)
+            (thinned / name).write_bytes(wrong)
+            said = refusal(thinned, ShardDamaged, thinned / name)
             assert f"{len(wrong)} bytes, the manifest says {len(data)}" in said
-        (folder / name).write_bytes(data)
-    open_index(folder)
+        (thinned / name).write_bytes(data)
+    open_index(thinned)
 
 
 @pytest.mark.parametrize(
@@ -382,44 +516,70 @@ def test_vectors_of_another_layout(folder: Path, array: np.ndarray[Any, Any], fo
 
 
 def resize(folder: Path, path: Path) -> None:
-    """Let the manifest agree with the size of a vectors file that was changed."""
-    parts = [
-        msgspec.structs.replace(
-            part,
-            vectors=msgspec.structs.replace(part.vectors, bytes=path.stat().st_size)
-            if part.vectors.name == path.name
-            else part.vectors,
-        )
-        for part in msgspec.convert(json.loads((folder / "manifest.json").read_bytes()), Manifest).parts
-    ]
-    resealed(folder, parts=parts)
+    """Let the manifest agree with the size of a file that was changed."""
+
+    def change(content: dict[str, Any]) -> None:
+        (place,) = (place for place in file_places(content) if place["name"] == path.name)
+        place["bytes"] = path.stat().st_size
+
+    rewritten(folder, change)
 
 
-def test_a_header_of_vectors_with_any_wrong_byte_is_refused_or_harmless(folder: Path) -> None:
-    path = folder / "vectors-00000.npy"
+READS: dict[str, Callable[[Index], Any]] = {
+    "vectors-00000.npy": lambda index: index.vectors([0, 1]),
+    "counts.0001.npy": lambda index: index.counts(),
+    "removed.0002.npy": lambda index: index.removed,
+    "concept-vectors-00000.npy": lambda index: index.concepts.vectors(range(5)),
+    "starts.0001.npy": lambda index: np.concatenate([index.concepts.of_row(row) for row in range(5)]),
+    "links.0001.npy": lambda index: np.concatenate([index.concepts.of_row(row) for row in range(5)]),
+}
+"""What a reader takes from each array."""
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_header_with_any_wrong_byte_is_refused_or_harmless(thinned: Path, name: str) -> None:
+    path = thinned / name
     sound = path.read_bytes()
     random = np.random.default_rng(0)
-    vectors = open_index(folder).vectors([0, 1])
-    refused = 0
-    for place in range(128):
+    content = open_index(thinned).manifest
+    values = READS[name](Index(thinned, content)).copy()
+    refusals = []
+    places = range(0, 128, 1 if name == "vectors-00000.npy" else 4)
+    for place in places:
         for byte in {0, 10, 32, 39, 40, 255, *random.integers(256, size=4).tolist()}:
             path.write_bytes(sound[:place] + bytes([byte]) + sound[place + 1 :])
             try:
-                found = open_index(folder).vectors([0, 1])
-            except ShardDamaged:  # anything else fails the test
-                refused += 1
+                found = READS[name](Index(thinned, content))
+            except ShardDamaged as error:  # anything else fails the test
+                refusals.append(str(error))
             else:
-                np.testing.assert_array_equal(found, vectors)
-    assert refused > 800
+                np.testing.assert_array_equal(found, values)
+    assert len(refusals) > 5.5 * len(places)
+    assert all(str(path) in said for said in refusals)
 
 
+@pytest.mark.parametrize("name", READS)
 @pytest.mark.parametrize("kind", ["pickle", "zip", "text", "zeros"])
-def test_vectors_that_are_no_npy(folder: Path, kind: str) -> None:
-    path = folder / "vectors-00000.npy"
+def test_an_array_that_is_no_npy(thinned: Path, kind: str, name: str) -> None:
+    path = thinned / name
     size = path.stat().st_size
     data = {"pickle": b"\x80\x04N.", "zip": b"PK\x03\x04", "text": b"vectors", "zeros": b""}[kind]
     path.write_bytes(data.ljust(size, b"\0"))
-    assert "not readable as .npy" in refusal(folder, ShardDamaged, path)
+    with pytest.raises(ShardDamaged, match=f"{path}: not readable as .npy"):
+        READS[name](open_index(thinned))
+
+
+@pytest.mark.parametrize("name", READS)
+def test_an_array_of_another_type_or_shape(thinned: Path, name: str) -> None:
+    path = thinned / name
+    array = np.load(path)
+    for wrong in (array.astype(array.dtype.newbyteorder()), array.astype("<f8"), array[None], array[..., :0]):
+        np.save(path, wrong)
+        resize(thinned, path)
+        if wrong.size == 0 and name in ("removed.0002.npy", "links.0001.npy"):
+            continue  # of any length; what that means for the rest is for `verify` to say
+        with pytest.raises(ShardDamaged, match=f"{path}: .*, expected .* in C order"):
+            READS[name](open_index(thinned))
 
 
 def test_nothing_is_unpickled(folder: Path) -> None:
@@ -478,7 +638,9 @@ def test_an_identity_with_another_key_is_refused(change: dict[str, Any]) -> None
         OURS.require(other, "shards/cc3m")
 
 
-@pytest.mark.parametrize("change", [{"pretrained": None}, {"checkpoint": "x.pt"}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "change", [{"pretrained": None}, {"checkpoint": "x.pt"}, {"precision": "bf16"}, {"concept_prompts": ["the {}"]}]
+)
 def test_provenance_need_not_match(change: dict[str, Any]) -> None:
     OURS.require(msgspec.structs.replace(OURS, **change), "shards/cc3m")
 
@@ -486,23 +648,66 @@ def test_provenance_need_not_match(change: dict[str, Any]) -> None:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
+OF_A_PART = (layout.captions_name, layout.vectors_name, layout.concept_words_name, layout.concept_vectors_name)
+OF_A_GENERATION = (
+    ("captions", "faiss"),
+    ("concepts", "parquet"),
+    ("counts", "npy"),
+    ("links", "npy"),
+    ("quality", "json"),
+    ("removed", "npy"),
+    ("starts", "npy"),
+)
+
+
 @given(st.integers(0, 10**7), st.integers(1, 10**5))
 def test_names_sort_like_their_numbers_and_are_ours(part: int, generation: int) -> None:
     names = [
-        layout.captions_name(part),
-        layout.vectors_name(part),
-        layout.counts_name(generation),
-        layout.faiss_name(generation),
+        *(name(part) for name in OF_A_PART),
+        *(layout.generation_name(what, generation, suffix) for what, suffix in OF_A_GENERATION),
     ]
-    for name in names:
+    assert len(set(names)) == len(names)
+    for name in (*names, layout.MANIFEST, layout.PLAN):
         assert layout.is_ours(name)
         assert layout.is_ours(name + layout.PARTIAL)
+        assert not layout.is_ours(name + layout.PARTIAL * 2)
+        assert not layout.is_ours("my-" + name)
         assert layout.is_plain(name)
-    assert layout.captions_name(41) < layout.captions_name(42) < layout.captions_name(99_999)
+    for name in OF_A_PART:
+        assert name(41) < name(42) < name(99_999)
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.2024.json", "laion.20240101.parquet", "captions-2024.parquet", "captions.json", "manifest.json.bak"]
+    "name",
+    [
+        "notes.2024.json",
+        "laion.20240101.parquet",
+        "captions-2024.parquet",
+        "captions-0000007.parquet",
+        "captions-00007.npy",
+        "captions.json",
+        "captions.0001.parquet",
+        "concepts-00000.csv",
+        "concepts.parquet",
+        "concepts.0001.npy",
+        "concept-vectors.npy",
+        "concept-vectors-00000.parquet",
+        "words-00000.parquet",
+        "links.npy",
+        "links.001.npy",
+        "links.00001.npy",
+        "starts.0001.json",
+        "removed.0001.json",
+        "quality.json",
+        "quality.0001.npy",
+        "quality-00000.json",
+        "manifest.json.bak",
+        "manifest.0001.json",
+        "cased",
+        layout.LOCK,
+        "counts.0001.npy\n",
+        "counts.\u0661\u0661\u0661\u0661.npy",
+    ],
 )
 def test_what_users_keep_in_a_folder_is_not_ours(name: str) -> None:
     assert not layout.is_ours(name)

@@ -1,19 +1,22 @@
 """Reading: global rows across parts and row groups, folders of indexes, and damage that shows only when it is met."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Builder, LetterCounter, contents, write_captions
+from conftest import Builder, LetterCounter, write_captions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from build_index.config import BuildConfig
 from build_index.pipeline import build
-from shards import Index, NoIndex, ShardDamaged, open_index, open_indexes, reader, verify
-from shards.writer import text_hash
+from shards import Index, NoIndex, ShardDamaged, open_index, open_indexes, stores, verify
+from shards.parts import text_hash
+from shards.removal import remove
 
 CAPTIONS = [f"{word} number {number}" for number in range(5) for word in ("dog", "cat")]
 
@@ -58,6 +61,21 @@ def test_a_row_that_is_not_there(index: Index, row: int) -> None:
             read([0, row])
 
 
+@pytest.mark.parametrize("number", [-1, 2, 2**40, -(2**40)])
+def test_a_concept_that_is_not_there(index: Index, number: int) -> None:
+    assert index.concepts.words([0, 1]) == ["dog number", "cat number"]
+    for read in (index.concepts.words, index.concepts.vectors):
+        with pytest.raises(IndexError, match=rf"concept {number} of .*corpus, which has concepts 0 to 1"):
+            read([0, number])
+
+
+@pytest.mark.parametrize("row", [-1, 10, 2**40, -(2**40)])
+def test_the_concepts_of_a_row_that_is_not_there(index: Index, row: int) -> None:
+    assert [index.concepts.of_row(known).tolist() for known in (0, 1, 9)] == [[0], [1], [1]]
+    with pytest.raises(IndexError, match=rf"row {row} of .*corpus, which has rows 0 to 9"):
+        index.concepts.of_row(row)
+
+
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Index:
     """Parts of 9,000 and 1,000 rows, so that the first has several row groups."""
@@ -75,12 +93,12 @@ def test_rows_across_row_groups(large: Index, rows: list[int]) -> None:
 def test_row_groups_are_decoded_once_and_a_few_are_kept(large: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     index = Index(large.folder, large.manifest)
     decoded = []
-    read = pq.ParquetFile.read_row_groups
-    monkeypatch.setattr(reader, "CACHED_GROUPS", 2)
+    read = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(stores, "CACHED_GROUPS", 2)
     monkeypatch.setattr(
         pq.ParquetFile,
-        "read_row_groups",
-        lambda file, groups, columns: decoded.extend(groups) or read(file, groups, columns=columns),
+        "read_row_group",
+        lambda file, group, columns: decoded.append(group) or read(file, group, columns=columns),
     )
     index.captions([0, 1, 4_095])
     assert decoded == [0]
@@ -91,14 +109,18 @@ def test_row_groups_are_decoded_once_and_a_few_are_kept(large: Index, monkeypatc
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-def test_opening_maps_and_does_not_read(index: Index) -> None:
-    for number in range(4):
-        assert isinstance(index.part_vectors(number), np.memmap)
-        assert not index.part_vectors(number).flags.writeable
-    damaged = sorted(path for path in index.folder.iterdir() if path.name != "manifest.json")
+def test_opening_maps_and_does_not_read(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove(index.folder, None, "dog number 4")
+    index = open_index(index.folder)
+    for part in [*(index.part_vectors(number) for number in range(4)), *index.concepts.part_vectors()]:
+        assert isinstance(part, np.memmap)
+        assert not part.flags.writeable
+    damaged = sorted(index.folder / file.name for file in index.manifest.files())
+    assert len(damaged) == 8 + 1 + 2 + 3 + 1 + 2
     for path in damaged:
         data = path.read_bytes()
         path.write_bytes(data[:-9] + bytes(8) + data[-1:])
+    monkeypatch.setattr(pq, "ParquetFile", None)  # no caption and no word is looked at
     open_index(index.folder)
     assert {line.split(":")[0] for line in verify(index.folder)} == {str(path) for path in damaged}
 
@@ -147,12 +169,16 @@ def test_one_damaged_index_of_a_folder(build_index_of: Builder) -> None:
 # --- captions are opened when they are asked for ---------------------------------------------------------------------
 
 
-def test_a_missing_captions_file_shows_when_it_is_read(index: Index) -> None:
+def test_a_captions_file_that_goes_missing_shows_when_it_is_read(index: Index) -> None:
     path = index.folder / "captions-00001.parquet"
     path.unlink()
     assert index.captions([0, 9]) == [CAPTIONS[0], CAPTIONS[9]]
-    with pytest.raises(ShardDamaged, match=f"{path}: No such file"):
+    with pytest.raises(ShardDamaged, match=f"{path}: .*No such file"):
         index.captions([4])
+    with pytest.raises(ShardDamaged, match=f"{path}: .*No such file"):
+        index.part_hashes(1)
+    with pytest.raises(ShardDamaged, match=f"{path}: No such file"):
+        open_index(index.folder)
 
 
 def test_a_captions_file_of_another_part(index: Index) -> None:
@@ -160,27 +186,90 @@ def test_a_captions_file_of_another_part(index: Index) -> None:
     other = (index.folder / "captions-00000.parquet").read_bytes()
     size = path.stat().st_size
     path.write_bytes(other)
-    with pytest.raises(ShardDamaged, match=f"{path}: {len(other)} bytes, the manifest says {size}"):
+    with pytest.raises(ShardDamaged, match=f"{path}: 3 rows, the manifest says 1"):
         index.captions([9])
+    with pytest.raises(ShardDamaged, match=f"{path}: {len(other)} bytes, the manifest says {size}"):
+        open_index(index.folder)
 
 
-def test_a_damaged_captions_file_never_gives_other_captions(index: Index) -> None:
-    """Any byte may change: the caption is right, or the file is refused by name."""
-    path = index.folder / "captions-00001.parquet"
-    sound = contents(index.folder)[path.name]
+@pytest.mark.parametrize("name", ["concepts-00000.parquet", "concepts.0001.parquet"])
+def test_words_that_go_missing_show_when_they_are_read(index: Index, name: str) -> None:
+    path = index.folder / name
+    path.unlink()
+    assert index.captions([4]) == [CAPTIONS[4]]
+    with pytest.raises(ShardDamaged, match=f"{path}: .*No such file"):
+        index.concepts.words([0])
+    with pytest.raises(ShardDamaged, match=f"{path}: No such file"):
+        open_index(index.folder)
+
+
+def what_captions_say(index: Index) -> Any:
+    tables = index.part_table(1, ["hash", "source", "concepts"]).to_pylist()
+    return index.captions([3, 4, 5]), index.part_hashes(1), tables
+
+
+def what_concepts_say(index: Index) -> Any:
+    concepts = index.concepts
+    links = [concepts.of_row(row).tolist() for row in range(10)]
+    return concepts.words([0, 1]), concepts.kinds, concepts.counts.tolist(), links
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("captions-00001.parquet", what_captions_say),
+        ("concepts-00000.parquet", what_concepts_say),
+        ("concepts.0001.parquet", what_concepts_say),
+    ],
+)
+def test_a_damaged_table_never_says_anything_else(index: Index, name: str, read: Callable[[Index], Any]) -> None:
+    """Any byte may change: what is read is right, or the file is refused by name."""
+    path = index.folder / name
+    sound = path.read_bytes()
+    said = read(index)
     rng = random.Random(0)
-    refused = 0
-    for _ in range(600):
+    refusals = []
+    for _ in range(400):
         damaged = bytearray(sound)
         damaged[rng.randrange(len(sound))] ^= rng.randrange(1, 256)
         path.write_bytes(damaged)
         damaged_index = open_index(index.folder)
         try:
-            assert damaged_index.captions([3, 4, 5]) == CAPTIONS[3:6]
-            assert damaged_index.part_hashes(1) == [text_hash(text) for text in CAPTIONS[3:6]]
+            assert read(damaged_index) == said
         except ShardDamaged as error:  # anything else fails the test
-            refused += str(path) in str(error)
-    assert refused > 100
+            refusals.append(str(error))
+    assert len(refusals) > 60
+    assert all(str(path) in line for line in refusals)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "message"),
+    [
+        ("starts", 0, 1, "starts.0001.npy: from 1 to 10, but there are 10 links"),
+        ("starts", 10, 9, "starts.0001.npy: from 0 to 9, but there are 10 links"),
+        ("starts", 4, 2, "starts.0001.npy: not ascending from row 3 to row 4"),
+        ("starts", 4, -1, "starts.0001.npy: not ascending from row 3 to row 4"),
+        ("starts", 4, 11, "starts.0001.npy: not ascending from row 3 to row 4"),
+        ("links", 3, 2, "links.0001.npy: links of row 3 or later are not ids of concepts"),
+        ("links", 3, -1, "links.0001.npy: links of row 3 or later are not ids of concepts"),
+    ],
+)
+def test_links_that_lead_nowhere(index: Index, name: str, place: int, value: int, message: str) -> None:
+    path = index.folder / f"{name}.0001.npy"
+    array = np.load(path)
+    array[place] = value
+    np.save(path, array)
+    with pytest.raises(ShardDamaged, match=f"{index.folder}/{message}"):
+        open_index(index.folder).concepts.of_row(3)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"at": 10}', b'{"at": 10, "recall": "all"}', b"\xff"])
+def test_a_measurement_that_is_none(index: Index, data: bytes) -> None:
+    assert index.recall() == ", recall@10 1.000 measured"
+    path = index.folder / "quality.0001.json"
+    path.write_bytes(data)
+    with pytest.raises(ShardDamaged, match=f"{path}: not a measurement"):
+        index.recall()
 
 
 def test_a_reader_keeps_what_it_opened(index: Index, build_index_of: Builder) -> None:

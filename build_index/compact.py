@@ -1,0 +1,142 @@
+"""Rewriting an index without the captions that were removed from it; nothing is embedded."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from build_index.export import alive
+from build_index.faiss_index import write_faiss_index
+from build_index.quality import write_quality
+from shards import Index, IndexWriter, Manifest, NoIndex
+from shards.concepts import ChosenConcepts, write_concept_table, write_links
+from shards.manifest import ConceptsInfo, PartInfo, Tally, load
+from shards.parts import CAPTIONS_SCHEMA, PartRows, read_parquet, write_array
+
+REMOVED = "removed"
+"""The reason under which the tally keeps removed captions, so that the books still balance."""
+
+
+def compact(folder: Path) -> tuple[int, int]:
+    """Rewrite an index without its removed captions; rows and concepts are numbered anew.
+
+    The new folder is written beside the old one and takes its name when it is complete. Sources that have no caption
+    left are forgotten, so that they can be read again.
+
+    Args:
+        folder: an index.
+
+    Returns:
+        Rows before and after.
+
+    Raises:
+        NoIndex: there is no index, or nothing would be left of it.
+    """
+    place = folder.resolve()  # `.` has no name, and a link stays where it is
+    aside, old = place.with_name(f"{place.name}.compacting"), place.with_name(f"{place.name}.before-compacting")
+    if old.exists() and not place.exists():
+        old.rename(place)  # a killed run stopped between its two renames
+    load(folder)  # a writer would make the folder
+    with IndexWriter(folder) as holder:
+        index = holder.earlier
+        if index is None:
+            raise NoIndex(f"{folder}: no index here to compact")
+        holder.require_no_plan()
+        if len(index.removed) == index.manifest.rows:
+            raise NoIndex(f"{folder}: every caption was removed; delete the folder instead")
+        if not len(index.removed):
+            return index.manifest.rows, index.manifest.rows
+        shutil.rmtree(aside, ignore_errors=True)
+        with IndexWriter(aside) as writer:
+            writer.begin(index.manifest.encoder, index.manifest.settings)
+            rows = _rewrite(index, writer).rows
+        place.rename(old)
+        aside.rename(place)
+        shutil.rmtree(old)
+    return index.manifest.rows, rows
+
+
+def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
+    content = index.manifest
+    numbers = _new_source_numbers(index)
+    parts = _write_parts(index, writer, numbers)
+    concepts = _write_concepts(index, writer, parts)
+    keep = np.setdiff1d(np.arange(content.rows), index.removed)
+    vectors = [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts]
+    manifest = msgspec.structs.replace(
+        content,
+        generation=writer.generation,
+        rows=sum(part.rows for part in parts),
+        parts=parts,
+        counts=write_array(writer.table_path("counts", "npy"), index.counts()[keep]),
+        concepts=concepts,
+        index=write_faiss_index(writer.table_path("captions", "faiss"), vectors, content.encoder.dimension),
+        removed=None,
+        quality=None,
+        sources=[info for number, info in enumerate(content.sources) if numbers[number] >= 0],
+        tally=_without_removed(index),
+    )
+    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts)
+    return writer.finish(msgspec.structs.replace(manifest, quality=quality))
+
+
+def _without_removed(index: Index) -> Tally:
+    """The books with every meeting of a removed caption under its own heading, so that they still balance."""
+    tally = index.manifest.tally
+    meetings = int(index.counts()[index.removed].sum(dtype=np.uint64))
+    return Tally(
+        read=tally.read,
+        kept=tally.kept - len(index.removed),
+        duplicates=tally.duplicates - (meetings - len(index.removed)),
+        refused=dict(sorted({**tally.refused, REMOVED: tally.refused.get(REMOVED, 0) + meetings}.items())),
+    )
+
+
+def _new_source_numbers(index: Index) -> NDArray[np.int32]:
+    """The new number of every source, -1 for one without captions: int32 [sources]."""
+    held = np.zeros(len(index.manifest.sources), np.bool_)
+    for number in range(len(index.manifest.parts)):
+        held[index.part_table(number, ["source"])["source"].to_numpy()[alive(index, number)]] = True
+    return np.where(held, np.cumsum(held) - 1, -1).astype(np.int32)
+
+
+def _write_parts(index: Index, writer: IndexWriter, numbers: NDArray[np.int32]) -> list[PartInfo]:
+    parts: list[PartInfo] = []
+    for number in range(len(index.manifest.parts)):
+        keep = alive(index, number)
+        if not keep.any():
+            continue
+        table = index.part_table(number, ["text", "hash", "source", "concepts"]).filter(keep)
+        rows = PartRows(
+            texts=table["text"].to_pylist(),
+            hashes=table["hash"].to_pylist(),
+            sources=numbers[table["source"].to_numpy()],
+        )
+        pairs = [[(item["text"], item["kind"]) for item in items] for items in table["concepts"].to_pylist()]
+        first_row = parts[-1].first_row + parts[-1].rows if parts else 0
+        vectors = index.part_vectors(number)[keep].astype(np.float32)
+        parts.append(writer.write_part(len(parts), first_row, rows, pairs, vectors))
+    return parts
+
+
+def _write_concepts(index: Index, writer: IndexWriter, parts: list[PartInfo]) -> ConceptsInfo:
+    """The concepts that may still be said, in one part, with their vectors as they are."""
+    concepts = index.concepts
+    ids = np.flatnonzero(concepts.counts)
+    words = concepts.words(ids)
+    chosen = ChosenConcepts(words, [concepts.kinds[i] for i in ids], [int(concepts.counts[i]) for i in ids])
+    part = [writer.write_concepts(0, 0, words, concepts.vectors(ids))] if words else []
+    lists = (
+        read_parquet(writer.folder / info.captions.name, info.rows, CAPTIONS_SCHEMA, ["concepts"])[
+            "concepts"
+        ].combine_chunks()
+        for info in parts
+    )
+    rows = sum(info.rows for info in parts)
+    starts, links = write_links(
+        writer.table_path("starts", "npy"), writer.table_path("links", "npy"), lists, words, rows
+    )
+    table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
+    return ConceptsInfo(rows=len(words), current=len(words), parts=part, table=table, starts=starts, links=links)

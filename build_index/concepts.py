@@ -1,0 +1,144 @@
+"""Captions to concepts: the words that a labeler may say."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+
+from build_index.cuts import Concept, ConceptKind, Cutter, join, proper
+from build_index.foreign import UNKNOWN, foreign_language, names_by_capitals
+from build_index.generic_words import GENERIC, MEDIUM
+from build_index.language import Language
+from build_index.lexicon import Lexicon, Part
+from build_index.name_words import LINKS
+from build_index.names import Case, NameFinder, case_of, runs
+from build_index.phrases import Span, Unit, chunks, mend, units
+from build_index.singular import singular
+from build_index.tagging import Tagger
+from build_index.words import sentences
+
+__all__ = ["MAX_CHARACTERS", "Concept", "ConceptExtractor", "ConceptKind", "Language", "word_list_concept"]
+
+MAX_CHARACTERS = 60
+"""No name of a thing is longer; what is longer is damage."""
+
+
+class ConceptExtractor:
+    """Finds the concepts of captions in one language; it holds the language's lexicon and tagger.
+
+    English captions give noun phrases of up to four words, their heads, and names. German and Dutch give nouns and
+    names, since their adjectives inflect and their compounds are one word; Dutch plurals stay plurals. A caption that
+    is clearly in another language than the extractor's gives the names that its capitals show.
+
+    Args:
+        language: what the captions are written in.
+        tagger: another tagger than the language's own.
+
+    >>> [concept.text for concept in ConceptExtractor().extract("Two women with golden retrievers in New York")]
+    ['woman', 'golden retriever', 'retriever', 'new york']
+    """
+
+    def __init__(self, language: Language = Language.ENGLISH, tagger: Tagger | None = None) -> None:
+        self._language = language
+        if language is not Language.OTHER:
+            self._tagger = tagger or Tagger(Lexicon(language))
+            self._lexicon = self._tagger.lexicon
+            self._names = NameFinder(self._lexicon.is_common, self._lexicon.is_listed)
+            self._singular = lru_cache(maxsize=50_000)(self._find_singular)
+            self._cutter = Cutter(self._singular, self._lexicon.is_listed)
+
+    def extract(self, caption: str) -> tuple[Concept, ...]:
+        """The concepts of a caption, each once, in order of appearance.
+
+        >>> [(text, kind.value) for text, kind in ConceptExtractor().extract("Stock photo: the Leaning Tower of Pisa")]
+        [('leaning tower of pisa', 'proper'), ('tower', 'noun')]
+        """
+        spoken = sentences(caption)
+        case = case_of(spoken)
+        language = self._language_of(spoken)
+        found: dict[str, Concept] = {}
+        for words in spoken:
+            for concept in self._read(words, case, language):
+                if 1 < len(concept.text) <= MAX_CHARACTERS and concept.text not in GENERIC[self._language]:
+                    found.setdefault(concept.text, concept)
+        return tuple(found.values())
+
+    def _language_of(self, spoken: list[list[str]]) -> str:
+        if self._language is Language.OTHER:
+            return foreign_language(spoken, self._language, frozenset().__contains__) or UNKNOWN
+        return foreign_language(spoken, self._language, self._lexicon.is_listed) or self._language.value
+
+    def _read(self, words: list[str], case: Case, language: str) -> Iterator[Concept]:
+        if language != self._language.value:
+            spans = names_by_capitals(words, case, language)
+            return (proper([word.lower() for word in words], Unit(*span, Part.NAME)) for span in spans)
+        return self._phrases(words, case) if self._language is Language.ENGLISH else self._nouns(words)
+
+    def _phrases(self, words: list[str], case: Case) -> Iterator[Concept]:
+        """English: cuts of noun phrases, and phrases around "of"."""
+        lowered = [word.lower() for word in words]
+        parts = self._tagger.parts(words, cased=case is not Case.TITLE)
+        parts = mend(lowered, parts, self._lexicon.is_adjective)
+        names = self._names.find(words, parts, case)
+        parts = _without_lone_names(parts, names)
+        before: list[Unit] = []
+        for chunk in chunks(lowered, parts, names):
+            if before and parts[before[-1].end : chunk[0].start] == Part.OF:
+                yield from self._cutter.around_of(lowered, before, chunk)
+            yield from self._cutter.cut(lowered, parts, chunk)
+            before = chunk
+
+    def _nouns(self, words: list[str]) -> Iterator[Concept]:
+        """The other languages that have a tagger: single nouns and runs of names."""
+        lowered = [word.lower() for word in words]
+        parts = self._tagger.parts(words, cased=True)
+        named = [
+            part == Part.NAME and word[0].isupper() and not self._lexicon.is_common(low)
+            for word, low, part in zip(words, lowered, parts, strict=True)
+        ]
+        for unit in units(parts, list(runs(lowered, named))):
+            if unit.part == Part.NAME and named[unit.start]:
+                yield proper(lowered, unit)
+            elif unit.part in "nmp":
+                yield Concept(join([self._singular(lowered[unit.start], unit.part)]), ConceptKind.NOUN)
+
+    def _find_singular(self, noun: str, part: str) -> str:
+        if self._language is Language.ENGLISH:
+            return singular(noun, plural=part == Part.PLURAL, is_word=self._lexicon.is_listed)
+        return self._lexicon.lemma(noun)
+
+
+def _without_lone_names(parts: str, names: list[Span]) -> str:
+    """Proper nouns outside every name become common ones."""
+    letters = list(parts.replace(Part.NAME, Part.NOUN))
+    for start, end in names:
+        letters[start:end] = parts[start:end]
+    return "".join(letters)
+
+
+_SENSE = re.compile(r"_?\([^()]*\)")  # LVIS: "bat_(animal)"
+_NEXT_NAME = re.compile(r"[,;/|\t]")
+
+
+def word_list_concept(line: str) -> Concept | None:
+    """A line of a word list as a concept: a lemma of WordNet, a name of V3Det, a "name_(sense)" of LVIS.
+
+    Of several names on a line the first counts. The number of a noun stays as the list has it. Several words that all
+    begin with a capital are a name; None where there is no word, or one that is never a concept.
+
+    >>> word_list_concept("golden_retriever")
+    Concept(text='golden retriever', kind=<ConceptKind.PHRASE: 'phrase'>)
+    >>> word_list_concept("bat_(animal)")
+    Concept(text='bat', kind=<ConceptKind.NOUN: 'noun'>)
+    >>> word_list_concept("Eiffel_Tower").kind, word_list_concept("photo")
+    (<ConceptKind.PROPER: 'proper'>, None)
+    """
+    first = _NEXT_NAME.split(_SENSE.sub("", line[: 4 * MAX_CHARACTERS]).strip())[0]
+    words = first.replace("_", " ").split()
+    text = unicodedata.normalize("NFC", " ".join(words).lower())
+    if not 1 < len(text) <= MAX_CHARACTERS or not any(letter.isalpha() for letter in text) or text in MEDIUM:
+        return None
+    if len(words) == 1:
+        return Concept(text, ConceptKind.NOUN)
+    named = all(word[0].isupper() for word in words if word.lower() not in LINKS)
+    return Concept(text, ConceptKind.PROPER if named else ConceptKind.PHRASE)

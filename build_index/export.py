@@ -1,0 +1,47 @@
+"""Other programs' layouts of a caption index."""
+
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from build_index.faiss_index import flat_index
+from shards import Index
+from shards.files import write_whole
+
+CASED_FOLDER = "cased"
+
+
+def export_cased(index: Index) -> Path:
+    """Write the folder that CaSED (arXiv 2306.00917) and TAG read as a retrieval database.
+
+    `text.index` is a FAISS index by inner product, and `metadata/0.arrow` an Arrow file whose row i is the caption of
+    id i. Removed captions are left out, so ids are not our rows.
+
+    Returns:
+        The folder, inside the index's own.
+    """
+    folder = index.folder / CASED_FOLDER
+    (folder / "metadata").mkdir(parents=True, exist_ok=True)
+    database = flat_index(index.manifest.encoder.dimension)
+    for number in range(len(index.manifest.parts)):
+        database.add(index.part_vectors(number)[alive(index, number)].astype(np.float32))
+    write_whole(folder / "text.index", lambda partial: faiss.write_index(database, str(partial)))
+    write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
+    return folder
+
+
+def alive(index: Index, part: int) -> NDArray[np.bool_]:
+    """Which rows of a part are not removed, bool [n]."""
+    info = index.manifest.parts[part]
+    return ~np.isin(np.arange(info.first_row, info.first_row + info.rows), index.removed)
+
+
+def _write_captions(path: Path, index: Index) -> None:
+    schema = pa.schema([pa.field("caption", pa.string())])
+    with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_file(stream, schema) as writer:
+        for number in range(len(index.manifest.parts)):
+            texts = index.part_table(number, ["text"])["text"].filter(pa.array(alive(index, number)))
+            writer.write_table(pa.table({"caption": texts.combine_chunks()}, schema=schema))

@@ -1,0 +1,133 @@
+"""Parts of speech to noun phrases: a grammar of chunks."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from build_index.generic_words import COLOURS
+from build_index.lexicon import Part
+
+Span = tuple[int, int]
+
+INNER_PLURALS = frozenset("sports arts crafts clothes savings sales news glass ladies".split())
+"""Plurals that stand inside a compound; any other plural ends its phrase: "boys | casual clothing"."""
+
+COMPOUND_ING = frozenset(
+    "living dining swimming fishing parking bowling shopping sewing sleeping vending steering rocking waiting ironing "
+    "boxing wading magnifying hiking walking running".split()
+)
+"""Doings that name a kind of the noun behind them: dining table."""
+
+CONCRETE_ING = frozenset(
+    """
+    building painting clothing wedding ring earring ceiling evening king string spring wing swing lightning dressing
+    railing awning frosting icing pudding stocking lining landing crossing drawing covering wiring herring viking
+    sibling duckling gosling darling thing being offering serving filling topping seating lighting paving decking
+    roofing flooring engraving carving etching coating sling bedding scaffolding housing parking siding tubing rigging
+    packaging writing meeting bearing casing lettering paneling molding moulding plumbing furnishing stuffing wrapping
+    """.split()
+)
+"""Nouns in -ing that are things: "oil painting", but "boy | fishing"."""
+
+
+_BEFORE_NOUN = ("t", "a", "d", "s", "c", "n", "p")
+"""What makes a noun even of "dark": the dark."""
+
+
+class Unit(NamedTuple):
+    """A word of a chunk, or a whole name."""
+
+    start: int
+    end: int
+    part: str
+
+
+def mend(words: Sequence[str], parts: str, is_adjective: Callable[[str], bool]) -> str:
+    """Correct what a tagger of prose gets wrong about captions.
+
+    Args:
+        words: a sentence in lower case.
+        parts: its parts of speech.
+        is_adjective: whether a word is mostly an adjective.
+
+    >>> mend(["blue", "bowling", "ball", ",", "dark"], "ngn,n", {"dark"}.__contains__)
+    'ann,a'
+    """
+    mended = list(parts)
+    for at, (word, part, following) in enumerate(zip(words, parts, parts[1:] + Part.MARK, strict=True)):
+        if part == Part.GERUND and word in COMPOUND_ING and following in "nm":
+            mended[at] = Part.NOUN
+        elif part == Part.NOUN and word in COLOURS and following in "nmg":
+            mended[at] = Part.ADJECTIVE
+        elif part == Part.NOUN and following not in "nmp" and parts[at - 1 : at] not in _BEFORE_NOUN:
+            mended[at] = Part.ADJECTIVE if is_adjective(word) else part
+    return "".join(mended)
+
+
+def chunks(words: Sequence[str], parts: str, names: Sequence[Span]) -> Iterator[list[Unit]]:
+    """Noun phrases of a sentence without their determiners: adjectives, nouns and names, ending in a noun or name.
+
+    Args:
+        words: a sentence in lower case.
+        parts: its parts of speech.
+        names: spans of words that are one name each, in order.
+
+    >>> [[unit.start for unit in chunk] for chunk in chunks("a man riding a brown horse".split(), "tngtan", [])]
+    [[1], [4, 5]]
+    """
+    chunk: list[Unit] = []
+    for unit in units(parts, names):
+        if chunk and not _continues(words, parts, chunk[-1], unit):
+            yield from _closed(chunk)
+            chunk = []
+        if chunk or _opens(parts, unit):
+            chunk.append(unit)
+    yield from _closed(chunk)
+
+
+def units(parts: str, names: Sequence[Span]) -> Iterator[Unit]:
+    """The words of a sentence, with every name as one unit.
+
+    >>> [unit.part for unit in units("itppn", [(2, 4)])]
+    ['i', 't', 'p', 'n']
+    """
+    place = 0
+    for start, end in [*names, (len(parts), len(parts))]:
+        yield from (Unit(at, at + 1, parts[at]) for at in range(place, start))
+        if end > start:
+            yield Unit(start, end, Part.NAME)
+        place = end
+
+
+def _opens(parts: str, unit: Unit) -> bool:
+    """Whether a phrase may begin here. A participle needs a sign that it is not the verb."""
+    before = parts[unit.start - 1] if unit.start else "^"
+    if unit.part == Part.GERUND:
+        return before in "tas"
+    if unit.part == Part.PARTICIPLE:
+        return before in "tasi^"
+    if unit.part == Part.ADJECTIVE:
+        return parts[max(unit.start - 2, 0) : unit.start] != "a&"  # a "green and red shirt" is not a red shirt
+    return unit.part in "nmp"
+
+
+def _continues(words: Sequence[str], parts: str, last: Unit, unit: Unit) -> bool:
+    """Whether a unit belongs to the phrase that `last` is in."""
+    if unit.part in "adg":
+        return last.part in "adg" and (unit.part != Part.GERUND or last.part == Part.ADJECTIVE)
+    if unit.part in "nm":
+        if last.part in "nmp" and _is_doing(words[unit.start], parts[unit.end : unit.end + 1]):
+            return False
+        return last.part != Part.PLURAL or words[last.start] in INNER_PLURALS
+    return unit.part == Part.NAME and last.part in "adg"
+
+
+def _is_doing(word: str, following: str) -> bool:
+    """Whether a noun at the end of its phrase is what somebody does: "a boy | fishing"."""
+    return following not in ("n", "m", "p") and len(word) > 5 and word.endswith("ing") and word not in CONCRETE_ING
+
+
+def _closed(chunk: list[Unit]) -> Iterator[list[Unit]]:
+    while chunk and chunk[-1].part not in "nmp":
+        chunk = chunk[:-1]
+    if chunk:
+        yield chunk

@@ -1,0 +1,109 @@
+"""Taking captions out of an index: their rows become tombstones, and words that only they held are not said again."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from shards.concepts import ChosenConcepts, count_concepts, write_concept_table
+from shards.errors import NoIndex, ShardError
+from shards.manifest import FileInfo, Manifest, load
+from shards.parts import write_array
+from shards.reader import Index
+from shards.writer import IndexWriter
+
+
+def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manifest, int]:
+    """Remove the captions of a source, or those that match a pattern, or those of a source that match it.
+
+    Rows keep their numbers and no part changes; `compact` frees the room. A caption that was met in several sources
+    belongs to the first.
+
+    Args:
+        folder: an index.
+        source: the URI of a source as the manifest has it, or its end.
+        pattern: a regular expression, searched for in the caption, ignoring case.
+
+    Returns:
+        The new manifest, and how many rows were removed now.
+
+    Raises:
+        ShardError: no such source, or a pattern that is no regular expression.
+        NoIndex: there is no index.
+    """
+    load(folder)  # a writer would make the folder
+    with IndexWriter(folder) as writer:
+        index = writer.earlier
+        if index is None:
+            raise NoIndex(f"{folder}: no index here to remove captions from")
+        writer.require_no_plan()
+        found = np.setdiff1d(matching_rows(index, _source_numbers(index, source), _compiled(pattern)), index.removed)
+        if not found.size:
+            return index.manifest, 0
+        removed = np.union1d(index.removed, found)
+        concepts = index.manifest.concepts
+        table, current = _recounted(writer, index, removed)
+        manifest = msgspec.structs.replace(
+            index.manifest,
+            generation=writer.generation,
+            removed=write_array(writer.table_path("removed", "npy"), removed.astype("<i8")),
+            concepts=msgspec.structs.replace(concepts, table=table, current=current),
+        )
+        return writer.finish(manifest), int(found.size)
+
+
+def matching_rows(index: Index, sources: list[int] | None, pattern: re.Pattern[str] | None) -> NDArray[np.int64]:
+    """Rows of some sources (None for all) whose captions a pattern (None for any) is found in, ascending."""
+    rows = []
+    for number, part in enumerate(index.manifest.parts):
+        table = index.part_table(number, ["text", "source"])
+        wanted = np.ones(part.rows, np.bool_)
+        if sources is not None:
+            wanted &= np.isin(table["source"].to_numpy(), sources)
+        if pattern is not None:
+            texts = table["text"].to_pylist()
+            wanted &= np.fromiter((pattern.search(text) is not None for text in texts), np.bool_, part.rows)
+        rows.append(np.flatnonzero(wanted) + part.first_row)
+    return np.concatenate(rows)
+
+
+def _source_numbers(index: Index, source: str | None) -> list[int] | None:
+    if source is None:
+        return None
+    infos = index.manifest.sources
+    found = [number for number, info in enumerate(infos) if info.uri == source or info.uri.endswith(f"/{source}")]
+    if not found:
+        raise ShardError(f"{index.folder}: no source {source}; its sources: {', '.join(info.uri for info in infos)}")
+    return found
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    try:
+        return None if pattern is None else re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        raise ShardError(f"--matching {pattern}: not a regular expression ({error})") from error
+
+
+def _recounted(writer: IndexWriter, index: Index, removed: NDArray[np.int64]) -> tuple[FileInfo, int]:
+    """The concept table without the removed captions, and how many concepts are left to say."""
+    lists = (
+        (
+            index.part_table(number, ["concepts"])["concepts"].combine_chunks(),
+            ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed),
+        )
+        for number, part in enumerate(index.manifest.parts)
+    )
+    counted = count_concepts(lists)
+    sums = counted.group_by("text", use_threads=False).aggregate([("count", "sum")])
+    left = dict(zip(sums["text"].to_pylist(), sums["count_sum"].to_pylist(), strict=True))
+    concepts = index.concepts
+    words = concepts.words(range(len(concepts)))
+    said = [
+        (word, kind, left[word])
+        for word, kind, count in zip(words, concepts.kinds, concepts.counts, strict=True)
+        if count and word in left
+    ]
+    chosen = ChosenConcepts([row[0] for row in said], [row[1] for row in said], [row[2] for row in said])
+    return write_concept_table(writer.table_path("concepts", "parquet"), words, chosen), len(said)

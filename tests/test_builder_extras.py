@@ -1,0 +1,326 @@
+"""What a builder of real corpora needs besides: locks, word lists, languages, data sets, exports, second thoughts."""
+
+from pathlib import Path
+
+import faiss
+import filelock
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import Builder, LetterCounter, contents, write_captions
+
+from build_index.compact import compact
+from build_index.config import BuildConfig
+from build_index.errors import CorpusError
+from build_index.export import export_cased
+from build_index.language import Language
+from build_index.pipeline import BuildReport, build, least_captions
+from build_index.quality import exact_search, measure_quality, sample_queries
+from shards import IndexBusy, NoIndex, PlanConflict, ShardError, layout, open_index, verify
+from shards.manifest import Manifest
+from shards.removal import remove
+from shards.writer import IndexWriter, Plan
+
+CAPTIONS = [
+    "Two golden retrievers on the beach",
+    "A golden retriever asleep",
+    "The Leaning Tower of Pisa at night",
+    "a red bus in the rain",
+    "an old map of the town",
+    "a bus at night",
+]
+
+
+def build_with(tmp_path: Path, encoder: LetterCounter | None = None, **settings: object) -> BuildReport:
+    config = BuildConfig(**{"out": tmp_path / "shards", "name": "corpus", "workers": 1, **settings})  # type: ignore[arg-type]
+    return build(config, lambda _: encoder or LetterCounter())
+
+
+def said_words(folder: Path) -> dict[str, tuple[str, int]]:
+    """Every concept that may be said, with its kind and count."""
+    concepts = open_index(folder).concepts
+    words = concepts.words(range(len(concepts)))
+    rows = zip(words, concepts.kinds, concepts.counts.tolist(), strict=True)
+    return {word: (kind, count) for word, kind, count in rows if count}
+
+
+# --- concepts --------------------------------------------------------------------------------------------------------
+
+
+def test_concepts_of_captions_are_counted_and_linked(build_index_of: Builder) -> None:
+    folder = build_index_of(CAPTIONS, rows_per_part=4).folder
+    words = said_words(folder)
+    assert words["golden retriever"] == ("phrase", 2)
+    assert words["leaning tower of pisa"] == ("proper", 1)
+    assert words["bus"] == ("noun", 2)
+    concepts = open_index(folder).concepts
+    linked = [concepts.words(concepts.of_row(row)) for row in range(len(CAPTIONS))]
+    assert linked[1] == ["golden retriever", "retriever"]
+    assert "leaning tower of pisa" in linked[2]
+    assert "bus" in linked[3]
+    assert "bus" in linked[5]
+
+
+def test_a_concepts_vector_is_the_normalised_mean_over_the_prompts(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    prompts = ("{}", "a photo of a {}.")
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), concept_prompts=prompts).folder
+    concepts = open_index(folder).concepts
+    for number, word in enumerate(concepts.words(range(len(concepts)))):
+        mean = LetterCounter().encode([word, f"a photo of a {word}."]).mean(axis=0)
+        np.testing.assert_allclose(concepts.vectors([number])[0], mean / np.linalg.norm(mean), atol=1e-3)
+    assert open_index(folder).manifest.encoder.concept_prompts == list(prompts)
+
+
+def test_other_prompts_embed_the_concepts_again_and_no_caption(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), concept_prompts=("{}",))
+    encoder = LetterCounter()
+    report = build_with(tmp_path, encoder, corpus=(str(tmp_path / "b.parquet"),), concept_prompts=("the {}.",))
+    assert report.embedded == 1
+    assert report.concepts_embedded == report.manifest.concepts.rows == len(said_words(report.folder))
+    assert not set(encoder.seen) & set(CAPTIONS)
+    assert list(verify(report.folder)) == []
+
+
+def test_rare_concepts_are_not_said_but_word_lists_always_are(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    (tmp_path / "words.txt").write_text("bat_(animal)\ngolden_retriever\nquokka\n\n")
+    report = build_with(
+        tmp_path, corpus=(str(tmp_path / "a.parquet"),), words=(str(tmp_path / "words.txt"),), least_captions=2
+    )
+    words = said_words(report.folder)
+    assert words["quokka"] == ("word", 1)
+    assert words["bat"] == ("word", 1)
+    assert words["golden retriever"] == ("word", 3)
+    assert words["bus"] == ("noun", 2)
+    assert "leaning tower of pisa" not in words
+    index = open_index(report.folder)
+    assert index.captions(range(6, 9)) == ["bat", "golden retriever", "quokka"]
+    assert report.manifest.tally.refused == {"empty": 1}
+
+
+def test_the_least_number_of_captions_grows_with_the_corpus() -> None:
+    assert [least_captions(rows) for rows in (1, 100_000, 100_001, 10**9)] == [1, 1, 2, 5]
+
+
+@pytest.mark.parametrize("language", list(Language))
+def test_captions_of_any_language_break_nothing(tmp_path: Path, language: Language) -> None:
+    captions = ["Zwei Hunde am Strand von Sylt", "Une femme devant la Tour Eiffel", "犬と猫", "😀😀", "twee honden"]
+    write_captions(tmp_path / "a.parquet", [*captions, *CAPTIONS])
+    report = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), language=language)
+    assert report.manifest.rows == 10
+    assert report.manifest.tally.refused == {"empty": 1}
+    assert list(verify(report.folder)) == []
+    if language is Language.GERMAN:
+        assert "hund" in said_words(report.folder)
+
+
+def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
+    captions = [f"{caption} {number}" for number in range(1_000) for caption in CAPTIONS]
+    write_captions(tmp_path / "a.parquet", captions)
+    alone = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), out=tmp_path / "alone")
+    together = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), out=tmp_path / "together", workers=2)
+    assert contents(alone.folder) == contents(together.folder)
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_is_streamed_through_datasets(tmp_path: Path) -> None:
+    write_captions(tmp_path / "set" / "train-0.parquet", CAPTIONS[:3])
+    write_captions(tmp_path / "set" / "train-1.parquet", CAPTIONS[2:])
+    report = build_with(tmp_path, corpus=(f"hf:{tmp_path / 'set'}",))
+    assert open_index(report.folder).captions(range(6)) == CAPTIONS
+    assert report.manifest.tally.duplicates == 1
+    again = build_with(tmp_path, corpus=(f"hf:{tmp_path / 'set'}",))
+    assert again.embedded == 0
+
+
+def test_a_data_set_that_is_not_to_be_had_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"^hf:/nowhere/at/all: ") as caught:
+        build_with(tmp_path, corpus=("hf:/nowhere/at/all",))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_img2dataset_folder_gives_the_captions_of_failed_downloads_too(tmp_path: Path) -> None:
+    for shard, status in enumerate((["success", "failed_to_download"], ["success", "success"])):
+        table = pa.table({"caption": CAPTIONS[2 * shard : 2 * shard + 2], "url": ["u", "v"], "status": status})
+        (tmp_path / "downloaded").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "downloaded" / f"0000{shard}.parquet")
+        (tmp_path / "downloaded" / f"0000{shard}.tar").write_bytes(b"pictures")
+    report = build_with(tmp_path, corpus=("img2dataset",), data_dir=tmp_path / "downloaded")
+    assert open_index(report.folder).captions(range(4)) == CAPTIONS[:4]
+
+
+def test_append_needs_an_index(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    with pytest.raises(CorpusError, match="no index at"):
+        build_with(tmp_path, append=(str(tmp_path / "a.parquet"),))
+
+
+def test_nothing_to_build_from_is_refused() -> None:
+    with pytest.raises(ValueError, match="--corpus, --append or --words"):
+        BuildConfig()
+
+
+# --- one writer at a time --------------------------------------------------------------------------------------------
+
+
+def test_the_second_builder_in_a_folder_is_refused(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = tmp_path / "shards/corpus"
+    with IndexWriter(folder), pytest.raises(IndexBusy, match="another program"):
+        build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),))
+    assert build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).embedded == 6
+    with filelock.FileLock(folder / layout.LOCK), pytest.raises(IndexBusy):
+        remove(folder, None, "bus")
+
+
+def test_an_unfinished_append_is_not_swept_away(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    with IndexWriter(folder) as writer:
+        writer.begin(LetterCounter().identity, "sha256:settings")
+    for change in (lambda: remove(folder, None, "bus"), lambda: compact(folder)):
+        with pytest.raises(PlanConflict, match="unfinished build"):
+            change()
+
+
+def test_a_writer_killed_between_manifest_and_tidying_is_tidied_after(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    before = contents(folder)
+    plan = Plan(generation=1, name="corpus", encoder=LetterCounter().identity, settings="sha256:s")
+    (folder / layout.PLAN).write_bytes(msgspec.json.encode(plan))
+    (folder / "counts.0000.npy").write_bytes(b"of the generation before")
+    build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),))
+    assert contents(folder) == before
+
+
+# --- second thoughts -------------------------------------------------------------------------------------------------
+
+
+def removed(folder: Path, **what: str | None) -> tuple[Manifest, int]:
+    return remove(folder, **{"source": None, "pattern": None, **what})
+
+
+def test_removing_by_pattern_and_source(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS[:4])
+    write_captions(tmp_path / "b.parquet", CAPTIONS[3:])
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet"))).folder
+    parts = {name: content for name, content in contents(folder).items() if "-0" in name}
+    assert removed(folder, source="b.parquet", pattern="BUS")[1] == 1
+    assert open_index(folder).removed.tolist() == [5]
+    assert removed(folder, pattern="retriever")[1] == 2
+    assert removed(folder, pattern="retriever")[1] == 0
+    words = said_words(folder)
+    assert "golden retriever" not in words
+    assert words["bus"] == ("noun", 1)
+    assert {name: contents(folder)[name] for name in parts} == parts
+    with pytest.raises(ShardError, match=r"no source c\.parquet; its sources: .*a\.parquet"):
+        removed(folder, source="c.parquet")
+    with pytest.raises(ShardError, match="not a regular expression"):
+        removed(folder, pattern="(")
+
+
+def test_an_append_after_a_removal_keeps_it_removed(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="retriever")
+    write_captions(tmp_path / "b.parquet", ["a windmill", CAPTIONS[0]])
+    report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
+    assert report.embedded == 1
+    assert open_index(folder).removed.tolist() == [0, 1]
+    assert "golden retriever" not in said_words(folder)
+    assert "windmill" in said_words(folder)
+
+
+def test_compacting_embeds_nothing_and_numbers_anew(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), rows_per_part=2).folder
+    before = open_index(folder)
+    kept = before.vectors([3, 4, 5])
+    ids = range(before.manifest.concepts.rows)
+    words = dict(zip(before.concepts.words(ids), before.concepts.vectors(ids), strict=True))
+    removed(folder, pattern="retriever|pisa")
+    assert compact(folder) == (6, 3)
+    after = open_index(folder)
+    assert after.captions(range(3)) == CAPTIONS[3:]
+    np.testing.assert_array_equal(after.vectors(range(3)), kept)
+    for number, word in enumerate(after.concepts.words(range(after.manifest.concepts.rows))):
+        np.testing.assert_array_equal(after.concepts.vectors([number])[0], words[word])
+    assert after.manifest.tally.refused == {"removed": 3}
+    assert not after.removed.size
+    assert list(verify(folder)) == []
+    assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
+
+
+def test_compacting_from_inside_and_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="pisa")
+    monkeypatch.chdir(folder)
+    assert compact(Path()) == (6, 5)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(folder)
+    removed(folder, pattern="bus")
+    assert compact(tmp_path / "link") == (5, 3)
+    assert (tmp_path / "link").is_symlink()
+    assert open_index(folder).captions(range(3)) == [CAPTIONS[row] for row in (0, 1, 4)]
+    assert list(verify(folder)) == []
+
+
+def test_a_compaction_killed_between_its_renames_is_taken_up(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    folder.rename(folder.with_name("corpus.before-compacting"))
+    assert compact(folder) == (6, 4)
+    removed(folder, pattern=".")
+    with pytest.raises(NoIndex, match="every caption was removed"):
+        compact(folder)
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+def test_measured_recall_is_true_and_stored(build_index_of: Builder) -> None:
+    things = [f"{kind} {thing}" for kind in ("old", "red", "wet") for thing in ("dog", "map", "bus")]
+    captions = [f"{thing} in the {weather}" for thing in things for weather in ("sun", "rain")]
+    folder = build_index_of(captions, rows_per_part=5).folder
+    index = open_index(folder)
+    queries = sample_queries(index)
+    everything = index.vectors(range(len(captions)))
+    truth = np.argsort(-(queries @ everything.T), axis=1, kind="stable")[:, :10]
+    np.testing.assert_array_equal(exact_search(index, queries, 10), truth)
+    assert measure_quality(index)["recall"] >= 0.99  # ties may fall either way
+    assert index.manifest.quality is not None
+    assert b'"recall"' in (folder / index.manifest.quality.name).read_bytes()
+
+
+def test_the_cased_export_reads_as_their_code_reads_it(tmp_path: Path) -> None:
+    """As `RetrievalDatabase` of CaSED does: a memory-mapped index, captions from every file below metadata."""
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), rows_per_part=4).folder
+    removed(folder, pattern="map")
+    database = export_cased(open_index(folder))
+    text_index = faiss.read_index(str(database / "text.index"), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    files = sorted(str(path) for path in (database / "metadata").glob("**/*") if path.is_file())
+    table = pa.concat_tables([pa.ipc.RecordBatchFileReader(pa.memory_map(file, "r")).read_all() for file in files])
+    query = LetterCounter().encode(["a red bus in the rain"])
+    distances, ids, vectors = text_index.search_and_reconstruct(query, 2)
+    assert table["caption"][int(ids[0, 0])].as_py() == "a red bus in the rain"
+    assert distances[0, 0] == pytest.approx(1.0, abs=1e-3)
+    np.testing.assert_allclose(vectors[0, 0], query[0], atol=1e-3)
+    assert table["caption"].to_pylist() == [caption for caption in CAPTIONS if "map" not in caption]
+
+
+def test_the_export_flag(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased").folder
+    assert (folder / "cased/text.index").exists()
+    assert list(verify(folder)) == []
