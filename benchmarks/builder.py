@@ -19,11 +19,11 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # also runs from a checkout that is not installed
 
-from build_index.concept_stage import Tagger
+from build_index.concept_stage import least_captions
 from build_index.config import BuildConfig
 from build_index.corpora import find_sources
 from build_index.intake import Intake, Reading
-from build_index.pipeline import least_captions
+from build_index.tagger_pool import Tagger
 from shards.concepts import choose_concepts, count_concepts, write_links
 from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_captions
 

@@ -1,135 +1,91 @@
-"""Captions to concepts, in worker processes where there are enough of them; concepts to vectors."""
+"""The words of an index: which are said, their vectors, and which captions hold them."""
 
-import multiprocessing
-import os
-import threading
-import time
-from collections.abc import Sequence
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from types import TracebackType
-from typing import Any, Protocol
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from build_index.language import Language
-from shards.concepts import WORD
-from shards.parts import ConceptPair
+from build_index import encoding
+from build_index.config import BuildConfig
+from build_index.encoding import TextEncoder
+from shards import Index, IndexWriter
+from shards.concepts import choose_concepts, count_concepts, write_concept_table, write_links
+from shards.manifest import ConceptPartInfo, ConceptsInfo, PartInfo
+from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, read_parquet
+from shards.progress import progress
 
-CAPTIONS_PER_TASK = 1_024
-WORTH_A_PROCESS = 4_096
-"""Captions below which starting workers would take longer than doing their work."""
-
-SECONDS_BETWEEN_LOOKS = 2.0
-
-
-class Tagger:
-    """Finds the concepts of captions; a context manager that holds worker processes once they are needed."""
-
-    def __init__(self, language: Language, workers: int) -> None:
-        self._language = language
-        self._workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "Tagger":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-    def begin(self, captions: Sequence[str], listed: Sequence[bool]) -> "Pending":
-        """Start finding the concepts of captions.
-
-        Args:
-            captions: n normalised captions.
-            listed: n times whether the caption is a line of a word list, and so a concept itself.
-        """
-        tasks = [
-            (self._language, captions[start : start + CAPTIONS_PER_TASK], listed[start : start + CAPTIONS_PER_TASK])
-            for start in range(0, len(captions), CAPTIONS_PER_TASK)
-        ]
-        if self._workers < 2 or len(captions) < WORTH_A_PROCESS:
-            return Pending(tasks, [])
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                self._workers, multiprocessing.get_context("spawn"), _die_with_parent, (os.getpid(),)
-            )
-        try:
-            return Pending(tasks, [self._pool.submit(find_concepts, *task) for task in tasks])
-        except BrokenExecutor:  # since the part before
-            return Pending(tasks, [])
+CONCEPTS_PER_PART = 8_192
 
 
-Task = tuple[Language, Sequence[str], Sequence[bool]]
-Found = list[tuple[ConceptPair, ...]]
+def write_concepts(
+    writer: IndexWriter, encoder: TextEncoder, parts: Sequence[PartInfo], config: BuildConfig
+) -> tuple[ConceptsInfo, int]:
+    """Choose the words that may be said, embed those that are new, and link captions to them.
+
+    Concepts keep their ids for ever. One that too few captions hold now stays, with a count of 0.
+
+    Returns:
+        The concepts of the index, and how many were embedded in this run.
+    """
+    folder, earlier = writer.folder, writer.earlier
+    removed = earlier.removed if earlier else np.zeros(0, np.int64)
+    counted = count_concepts((_concepts(folder, part), _alive(part, removed)) for part in parts)
+    rows = sum(part.rows for part in parts)
+    chosen = choose_concepts(counted, config.least_captions or least_captions(rows))
+
+    kept = _reusable_concepts(earlier, config)
+    words = [word for part in kept for word in _words(folder, part)]
+    new = _without(chosen.words, words)
+    concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new, config)
+    words += new
+    starts, links = write_links(
+        writer.table_path("starts", "npy"),
+        writer.table_path("links", "npy"),
+        (_concepts(folder, part) for part in parts),
+        words,
+        rows,
+    )
+    table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
+    info = ConceptsInfo(
+        rows=len(words), current=len(chosen.words), parts=concept_parts, table=table, starts=starts, links=links
+    )
+    return info, embedded
 
 
-class Pending:
-    """Concepts that are being found: by workers meanwhile, or by this process when asked for."""
-
-    def __init__(self, tasks: list[Task], futures: list[Future[Found]]) -> None:
-        self._tasks, self._futures = tasks, futures
-
-    def result(self) -> Found:
-        """The concepts of each caption, in order.
-
-        Workers cannot start under a script without the usual `if __name__ == "__main__"`, and may be killed for their
-        memory; this process then does their work.
-        """
-        try:
-            done = [future.result() for future in self._futures]
-        except BrokenExecutor:
-            done = []
-        done = done or [find_concepts(*task) for task in self._tasks]
-        return [pairs for found in done for pairs in found]
-
-
-_EXTRACTORS: dict[Language, Any] = {}  # of ConceptExtractor, which is imported when it is needed
-
-
-def find_concepts(language: Language, captions: Sequence[str], listed: Sequence[bool]) -> Found:
-    """The concepts of each caption as (text, kind), each once, in order of appearance."""
-    if language not in _EXTRACTORS:
-        from build_index.concepts import ConceptExtractor  # the tagger's model takes a second to load
-
-        _EXTRACTORS[language] = ConceptExtractor(language)
-    extractor = _EXTRACTORS[language]
-    return [
-        _listed_word(caption) if is_listed else tuple((text, kind.value) for text, kind in extractor.extract(caption))
-        for caption, is_listed in zip(captions, listed, strict=True)
-    ]
+def embed_new_concepts(
+    writer: IndexWriter,
+    encoder: TextEncoder,
+    kept: Sequence[ConceptPartInfo],
+    words: Sequence[str],
+    config: BuildConfig,
+) -> tuple[list[ConceptPartInfo], int]:
+    """Embed concepts, part by part; parts that a killed build finished are taken as they are."""
+    parts = list(kept)
+    embedded = 0
+    first_number = writer.earlier.manifest.concepts.next_number if writer.earlier else 0
+    words_per_call = max(1, encoding.CAPTIONS_PER_CALL // len(config.concept_prompts))
+    with progress("concepts", "words", len(words)) as bar:
+        for number, start in enumerate(range(0, len(words), CONCEPTS_PER_PART), start=first_number):
+            batch = words[start : start + CONCEPTS_PER_PART]
+            first_id = parts[-1].first_id + parts[-1].rows if parts else 0
+            part = writer.finished_concepts(number, first_id, batch)
+            if part is None:
+                vectors = []
+                for at in range(0, len(batch), words_per_call):
+                    vectors.append(embed_concepts(encoder, batch[at : at + words_per_call], config.concept_prompts))
+                    bar.update(len(vectors[-1]))
+                part = writer.write_concepts(number, first_id, batch, np.concatenate(vectors))
+                embedded += part.rows
+            else:
+                bar.update(part.rows)
+            parts.append(part)
+    return parts, embedded
 
 
-def _listed_word(line: str) -> tuple[ConceptPair, ...]:
-    from build_index.concepts import word_list_concept
-
-    concept = word_list_concept(line)
-    return () if concept is None else ((concept.text, WORD),)
-
-
-def _die_with_parent(parent: int) -> None:
-    """A worker whose parent was killed would wait for work for ever; this thread ends it."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-class Encoder(Protocol):
-    """Texts to vectors."""
-
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
-        """Embed n texts: float32 [n, d], unit rows."""
-        ...
-
-
-def embed_concepts(encoder: Encoder, words: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float32]:
+def embed_concepts(encoder: TextEncoder, words: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float32]:
     """Embed words as the mean of several prompts, normalised (the prompt ensemble of arXiv 2103.00020, section 3.1.4).
 
     Args:
@@ -144,3 +100,41 @@ def embed_concepts(encoder: Encoder, words: Sequence[str], prompts: Sequence[str
     mean = vectors.reshape(len(prompts), len(words), -1).mean(axis=0)
     norms = np.linalg.norm(mean, axis=1, keepdims=True)
     return (mean / np.maximum(norms, 1e-12)).astype(np.float32)
+
+
+def least_captions(rows: int) -> int:
+    """Captions that must hold a concept: 1 in small corpora, one more for every tenfold above 10,000 rows.
+
+    What is met once in a million web captions is mostly a misspelling or a code, and would cost more to embed than
+    the captions; but words taught by a few captions must be learnt in a corpus of any size.
+
+    >>> [least_captions(rows) for rows in (100, 15_000, 750_000, 3_300_000, 100_000_000)]
+    [1, 1, 2, 3, 4]
+    """
+    return max(1, math.ceil(math.log10(max(rows, 1) / 10_000)))
+
+
+def _concepts(folder: Path, part: PartInfo) -> pa.ListArray:
+    path = folder / part.captions.name
+    return read_parquet(path, part.rows, CAPTIONS_SCHEMA, ["concepts"])["concepts"].combine_chunks()
+
+
+def _words(folder: Path, part: ConceptPartInfo) -> list[str]:
+    words: list[str] = read_parquet(folder / part.words.name, part.rows, WORDS_SCHEMA)["text"].to_pylist()
+    return words
+
+
+def _alive(part: PartInfo, removed: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed)
+
+
+def _without(words: Iterable[str], known: Iterable[str]) -> list[str]:
+    have = set(known)
+    return [word for word in words if word not in have]
+
+
+def _reusable_concepts(earlier: Index | None, config: BuildConfig) -> list[ConceptPartInfo]:
+    """Concept vectors that the index has already, unless other prompts made them."""
+    if earlier is None or earlier.manifest.encoder.concept_prompts != list(config.concept_prompts):
+        return []
+    return list(earlier.manifest.concepts.parts)

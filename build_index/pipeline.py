@@ -1,48 +1,29 @@
 """The whole build on one page: read, clean, dedup, find concepts, embed, index, report."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from build_index.concept_stage import Tagger, embed_concepts
+from build_index.concept_stage import write_concepts
 from build_index.config import BuildConfig
 from build_index.corpora import corpus_name, find_sources
+from build_index.encoding import TextEncoder, embed
 from build_index.errors import CorpusError
 from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
 from build_index.intake import Intake, Reading, Refusals
 from build_index.quality import write_quality
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
+from build_index.tagger_pool import Tagger
 from encoders.presets import PRESETS, PresetName
 from shards import EncoderIdentity, Index, IndexWriter, Manifest
-from shards.concepts import choose_concepts, count_concepts, write_concept_table, write_links
-from shards.manifest import FORMAT, VERSION, ConceptPartInfo, ConceptsInfo, PartInfo, SourceInfo, Tally
-from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, read_parquet, write_array
+from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, PartInfo, SourceInfo, Tally
+from shards.parts import write_array
 from shards.progress import progress
-
-WRITER = "guidance-free-labeler 0.1.0"
-
-CAPTIONS_PER_CALL = 2_048
-"""Captions that are sorted by length together: enough for batches of nearly equal length."""
-
-CONCEPTS_PER_PART = 8_192
-
-
-class TextEncoder(Protocol):
-    """Texts to vectors."""
-
-    identity: EncoderIdentity
-
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
-        """Embed n texts: float32 [n, d], unit rows."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -138,80 +119,6 @@ def write_parts(
     return parts, embedded
 
 
-def embed(encoder: TextEncoder, texts: Sequence[str], bar: "Bar") -> NDArray[np.float32]:
-    """Embed the captions of a part, showing progress: float32 [n, d], unit rows."""
-    vectors = []
-    for start in range(0, len(texts), CAPTIONS_PER_CALL):
-        vectors.append(encoder.encode(texts[start : start + CAPTIONS_PER_CALL]))
-        bar.update(len(vectors[-1]))
-    return np.concatenate(vectors)
-
-
-def write_concepts(
-    writer: IndexWriter, encoder: TextEncoder, parts: Sequence[PartInfo], config: BuildConfig
-) -> tuple[ConceptsInfo, int]:
-    """Choose the words that may be said, embed those that are new, and link captions to them.
-
-    Concepts keep their ids for ever. One that too few captions hold now stays, with a count of 0.
-
-    Returns:
-        The concepts of the index, and how many were embedded in this run.
-    """
-    folder, earlier = writer.folder, writer.earlier
-    removed = earlier.removed if earlier else np.zeros(0, np.int64)
-    counted = count_concepts((_concepts(folder, part), _alive(part, removed)) for part in parts)
-    rows = sum(part.rows for part in parts)
-    chosen = choose_concepts(counted, config.least_captions or least_captions(rows))
-
-    kept = _reusable_concepts(earlier, config)
-    words = [word for part in kept for word in _words(folder, part)]
-    new = _without(chosen.words, words)
-    concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new, config)
-    words += new
-    starts, links = write_links(
-        writer.table_path("starts", "npy"),
-        writer.table_path("links", "npy"),
-        (_concepts(folder, part) for part in parts),
-        words,
-        rows,
-    )
-    table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
-    info = ConceptsInfo(
-        rows=len(words), current=len(chosen.words), parts=concept_parts, table=table, starts=starts, links=links
-    )
-    return info, embedded
-
-
-def embed_new_concepts(
-    writer: IndexWriter,
-    encoder: TextEncoder,
-    kept: Sequence[ConceptPartInfo],
-    words: Sequence[str],
-    config: BuildConfig,
-) -> tuple[list[ConceptPartInfo], int]:
-    """Embed concepts, part by part; parts that a killed build finished are taken as they are."""
-    parts = list(kept)
-    embedded = 0
-    first_number = writer.earlier.manifest.concepts.next_number if writer.earlier else 0
-    words_per_call = max(1, CAPTIONS_PER_CALL // len(config.concept_prompts))
-    with progress("concepts", "words", len(words)) as bar:
-        for number, start in enumerate(range(0, len(words), CONCEPTS_PER_PART), start=first_number):
-            batch = words[start : start + CONCEPTS_PER_PART]
-            first_id = parts[-1].first_id + parts[-1].rows if parts else 0
-            part = writer.finished_concepts(number, first_id, batch)
-            if part is None:
-                vectors = []
-                for at in range(0, len(batch), words_per_call):
-                    vectors.append(embed_concepts(encoder, batch[at : at + words_per_call], config.concept_prompts))
-                    bar.update(len(vectors[-1]))
-                part = writer.write_concepts(number, first_id, batch, np.concatenate(vectors))
-                embedded += part.rows
-            else:
-                bar.update(part.rows)
-            parts.append(part)
-    return parts, embedded
-
-
 @dataclass(frozen=True)
 class Books:
     """What was counted: meetings of each caption uint32 [rows], where every row went, and the sources."""
@@ -239,7 +146,7 @@ def finish(
         name=writer.folder.name,
         generation=writer.generation,
         rows=sum(part.rows for part in parts),
-        writer=WRITER,
+        writer=PROGRAM,
         preset=_preset_name(config, earlier),
         encoder=identity,
         parts=parts,
@@ -258,52 +165,6 @@ def finish(
     if config.export:
         export_cased(Index(writer.folder, finished))
     return finished
-
-
-class Bar(Protocol):
-    """The part of a progress bar that the build needs."""
-
-    def update(self, n: int) -> object:
-        """Say that n more are done."""
-        ...
-
-
-def least_captions(rows: int) -> int:
-    """Captions that must hold a concept: 1 in small corpora, one more for every tenfold above 10,000 rows.
-
-    What is met once in a million web captions is mostly a misspelling or a code, and would cost more to embed than
-    the captions; but words taught by a few captions must be learnt in a corpus of any size.
-
-    >>> [least_captions(rows) for rows in (100, 15_000, 750_000, 3_300_000, 100_000_000)]
-    [1, 1, 2, 3, 4]
-    """
-    return max(1, math.ceil(math.log10(max(rows, 1) / 10_000)))
-
-
-def _concepts(folder: Path, part: PartInfo) -> pa.ListArray:
-    path = folder / part.captions.name
-    return read_parquet(path, part.rows, CAPTIONS_SCHEMA, ["concepts"])["concepts"].combine_chunks()
-
-
-def _words(folder: Path, part: ConceptPartInfo) -> list[str]:
-    words: list[str] = read_parquet(folder / part.words.name, part.rows, WORDS_SCHEMA)["text"].to_pylist()
-    return words
-
-
-def _alive(part: PartInfo, removed: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed)
-
-
-def _without(words: Iterable[str], known: Iterable[str]) -> list[str]:
-    have = set(known)
-    return [word for word in words if word not in have]
-
-
-def _reusable_concepts(earlier: Index | None, config: BuildConfig) -> list[ConceptPartInfo]:
-    """Concept vectors that the index has already, unless other prompts made them."""
-    if earlier is None or earlier.manifest.encoder.concept_prompts != list(config.concept_prompts):
-        return []
-    return list(earlier.manifest.concepts.parts)
 
 
 def _rows_allowed(config: BuildConfig, earlier: Index | None) -> int | None:

@@ -15,8 +15,8 @@ from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.pipeline import Labeler
 from shards.files import write_whole
+from shards.manifest import PROGRAM
 
-PROGRAM = "guidance-free-labeler 0.1.0"
 SCHEMA_VERSION = 1
 OVERLAY_QUALITY = 90
 DECIMALS = 6

@@ -10,6 +10,9 @@ import msgspec
 from shards import layout
 from shards.errors import EncoderMismatch, NoIndex, ShardDamaged, UnsupportedVersion
 
+PROGRAM = "guidance-free-labeler 0.1.0"
+"""Who wrote it, in every output."""
+
 FORMAT = "shards"
 VERSION = 1
 METRIC = "inner_product"

@@ -16,6 +16,7 @@ import encoders
 import labeler
 import segmenter
 import shards
+from shards.manifest import PROGRAM
 
 ROOT = Path(shards.__file__).parents[1]
 
@@ -137,3 +138,8 @@ def test_a_folder_of_data_named_shards_does_not_hide_the_package(tmp_path: Path)
     program = "import shards; print(shards.__file__, shards.open_indexes.__name__)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert answer.stdout.split() == [str(ROOT / "shards" / "__init__.py"), "open_indexes"]
+
+
+def test_outputs_name_the_version_that_is_packed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert f"{project['name']} {project['version']}" == PROGRAM

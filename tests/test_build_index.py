@@ -13,7 +13,7 @@ from conftest import Builder, Crash, LetterCounter, contents, letters, write_cap
 from msgspec.structs import replace
 
 from build_index import __main__ as command
-from build_index import pipeline, search
+from build_index import concept_stage, encoding, pipeline, search
 from build_index.config import CONCEPT_PROMPTS, BuildConfig
 from build_index.errors import CorpusError
 from build_index.faiss_index import Searcher
@@ -81,7 +81,7 @@ def test_the_manifest_says_what_was_built(build_index_of: Builder, tmp_path: Pat
 
 
 def test_an_encoder_is_given_bounded_batches(build_index_of: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", 2)
+    monkeypatch.setattr(encoding, "CAPTIONS_PER_CALL", 2)
     encoder = LetterCounter()
     report = build_index_of(CAPTIONS, encoder=encoder, rows_per_part=5)
     assert [len(call) for call in encoder.calls if call[0] in CAPTIONS] == [2, 2, 1, 2]
@@ -96,7 +96,7 @@ def test_the_size_of_batches_changes_no_byte(tmp_path: Path, monkeypatch: pytest
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
     prompts = ("{}", "the {}")
     whole = build(config_for(tmp_path / "whole", corpus, concept_prompts=prompts), lambda _: LetterCounter())
-    monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", bound)
+    monkeypatch.setattr(encoding, "CAPTIONS_PER_CALL", bound)
     encoder = LetterCounter()
     report = build(config_for(tmp_path, corpus, concept_prompts=prompts), lambda _: encoder)
     assert max(map(len, encoder.calls)) <= bound
@@ -107,7 +107,7 @@ def test_concepts_are_written_in_parts_of_bounded_size(tmp_path: Path, monkeypat
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
     more = write_captions(tmp_path / "b.parquet", NEW)
     whole = open_index(build(config_for(tmp_path / "whole", corpus), lambda _: LetterCounter()).folder).concepts
-    monkeypatch.setattr(pipeline, "CONCEPTS_PER_PART", 4)
+    monkeypatch.setattr(concept_stage, "CONCEPTS_PER_PART", 4)
     report = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
     info = report.manifest.concepts
     assert info.rows == len(whole) > 8
@@ -295,8 +295,8 @@ def test_a_limit_is_continued_by_a_larger_one(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "CAPTIONS_PER_CALL", 2)
-    monkeypatch.setattr(pipeline, "CONCEPTS_PER_PART", 4)
+    monkeypatch.setattr(encoding, "CAPTIONS_PER_CALL", 2)
+    monkeypatch.setattr(concept_stage, "CONCEPTS_PER_PART", 4)
 
 
 @pytest.mark.usefixtures("small_calls")
@@ -461,7 +461,7 @@ def test_a_part_of_an_unfinished_build_that_is_damaged_is_made_again(tmp_path: P
     ):
         config = config_for(tmp_path / name, corpus)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(pipeline, "write_concept_table", raising_crash)
+            patch.setattr(concept_stage, "write_concept_table", raising_crash)
             with pytest.raises(Crash):
                 build(config, lambda _: LetterCounter())
         path = config.out / "corpus" / name

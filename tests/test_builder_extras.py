@@ -12,11 +12,12 @@ import pytest
 from conftest import Builder, LetterCounter, contents, write_captions
 
 from build_index.compact import compact
+from build_index.concept_stage import least_captions
 from build_index.config import BuildConfig
 from build_index.errors import CorpusError
 from build_index.export import export_cased
 from build_index.language import Language
-from build_index.pipeline import BuildReport, build, least_captions
+from build_index.pipeline import BuildReport, build
 from build_index.quality import exact_search, measure_quality, sample_queries
 from shards import IndexBusy, NoIndex, PlanConflict, ShardError, layout, open_index, verify
 from shards.manifest import Manifest
