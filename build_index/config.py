@@ -80,11 +80,17 @@ class BuildConfig:
             raise ValueError(f"--name {self.name}: must be a plain folder name")
         if self.export not in ("", "cased"):
             raise ValueError(f"--export {self.export}: only 'cased' is known")
-        for template in self.concept_prompts:
-            if template.count("{}") != 1 or template.replace("{}", "").count("{"):
-                raise ValueError(f"--concept-prompts {template!r}: must hold {{}} once, where the concept belongs")
+        _require_templates(self.concept_prompts)
 
     def settings(self) -> str:
         """A digest of what decides the bytes of the parts, besides the captions and the encoder."""
         decisive = {"cleaning": CLEANING, "rows_per_part": self.rows_per_part, "language": self.language.value}
         return "sha256:" + hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _require_templates(prompts: tuple[str, ...]) -> None:
+    if not prompts:
+        raise ValueError("--concept-prompts: give at least one template")
+    for template in prompts:
+        if template.count("{}") != 1 or template.replace("{}", "").count("{"):
+            raise ValueError(f"--concept-prompts {template!r}: must hold {{}} once, where the concept belongs")

@@ -24,7 +24,8 @@ class Retriever:
         """
         self.indexes = indexes
         self._searchers = [Searcher(index) for index in indexes]
-        self._by_name = {index.name: index for index in indexes}
+        # Concepts are opened here and not when first needed: a build that ends meanwhile deletes the older tables.
+        self._concepts = {index.name: index.concepts for index in indexes}
         first = indexes[0]
         for other in indexes[1:]:
             if other.manifest.encoder.key() != first.manifest.encoder.key():
@@ -74,7 +75,7 @@ class Retriever:
         vectors: list[NDArray[np.float32]] = []
         held: list[tuple[int, int]] = []
         for position, hit in enumerate(evidence):
-            concepts = self._by_name[hit.index].concepts
+            concepts = self._concepts[hit.index]
             ids = [number for number in concepts.of_row(hit.row).tolist() if concepts.counts[number]]
             for word, number in zip(concepts.words(ids), ids, strict=True):
                 if word not in places:

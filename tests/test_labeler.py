@@ -25,7 +25,7 @@ from labeler.models import Models
 from labeler.outputs import describe_run, write_outputs
 from labeler.pipeline import Labeler
 from labeler.retriever import Retriever
-from shards import EncoderIdentity, EncoderMismatch, UserError
+from shards import EncoderIdentity, EncoderMismatch, UserError, open_index
 
 SCHEMA = json.loads((Path(labeler.__file__).parent / "schema.json").read_text("utf-8"))
 
@@ -172,6 +172,18 @@ def test_outputs_agree_with_each_other_and_the_schema(planted: Labeler, tmp_path
         assert segment["bbox"] == [xs.min(), ys.min(), np.ptp(xs) + 1, np.ptp(ys) + 1]
     with Image.open(tmp_path / "labels/deep/fields.overlay.jpg") as overlay:
         assert overlay.size == (picture.shape[1], picture.shape[0])
+
+
+def test_an_append_that_ends_meanwhile_changes_nothing_for_an_open_labeler(planted: Labeler, tmp_path: Path) -> None:
+    picture = painted(FIELDS)
+    (tmp_path / "more.txt").write_text("sand everywhere\n")
+    folder = planted.retriever.indexes[0].folder
+    append = BuildConfig(
+        append=(str(tmp_path / "more.txt"),), name=folder.name, out=folder.parent, concept_prompts=("{}",)
+    )
+    build(append, lambda _: PlantedText())
+    assert open_index(folder).manifest.generation == 2
+    assert {label.name.label for label in planted.label(picture).labels} == set(NAMES.values())
 
 
 def test_another_encoder_is_refused(planted: Labeler) -> None:
