@@ -168,6 +168,25 @@ def test_nothing_to_build_from_is_refused() -> None:
         BuildConfig()
 
 
+def test_an_append_of_a_tenth_with_a_tenth_of_duplicates_costs_the_unseen_ones(tmp_path: Path) -> None:
+    """1,000 captions, then 100 of which 10 were met before: 90 are embedded, and no byte of the old parts moves."""
+    old = [f"{caption} number {number}" for number in range(250) for caption in CAPTIONS[:4]]
+    new = [f"{caption} on page {number}" for number in range(30) for caption in CAPTIONS[:3]]
+    write_captions(tmp_path / "old.parquet", old)
+    write_captions(tmp_path / "new.parquet", [*new[:50], *old[100:110], *new[50:]])
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "old.parquet"),), rows_per_part=300).folder
+    before = {name: content for name, content in contents(folder).items() if "-0" in name}
+    encoder = LetterCounter()
+    report = build_with(tmp_path, encoder, append=(str(tmp_path / "new.parquet"),), rows_per_part=300)
+    assert report.embedded == 90
+    assert [text for text in encoder.seen if text in {*old, *new}] == new
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+    assert open_index(folder).captions(range(1_000, 1_090)) == new
+    assert report.manifest.tally.duplicates == 10
+    assert list(verify(folder)) == []
+
+
 # --- one writer at a time --------------------------------------------------------------------------------------------
 
 
