@@ -28,9 +28,9 @@ from typing import Any, ClassVar
 import pyarrow.parquet as pq
 
 from build_index.concepts import Concept, ConceptExtractor, ConceptKind
+from build_index.concepts.lexicon import Lexicon, Part
+from build_index.concepts.tagging import Tagger
 from build_index.language import Language
-from build_index.lexicon import Lexicon, Part
-from build_index.tagging import Tagger
 
 GOLD = Path(__file__).parent / "data" / "concepts_gold.jsonl"
 COLUMNS = ("caption", "TEXT", "text")

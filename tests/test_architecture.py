@@ -47,7 +47,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def sources(package: str) -> list[Path]:
-    found = sorted((ROOT / package).glob("*.py"))
+    found = sorted((ROOT / package).rglob("*.py"))
     assert found
     return found
 
@@ -78,10 +78,8 @@ def test_nothing_imports_tests_or_benchmarks() -> None:
             assert {"tests", "conftest", "benchmarks", "pytest"}.isdisjoint(imports(path)), path
 
 
-def test_data_never_sits_in_a_package_with_code_below() -> None:
-    """`shards/NAME/` is data, so the package `shards` has no sub-packages, and neither have the others."""
-    for package in MAY_IMPORT:
-        assert not list((ROOT / package).glob("*/__init__.py"))
+def test_the_room_whose_name_data_folders_share_has_no_code_below() -> None:
+    assert not list((ROOT / "shards").glob("*/__init__.py"))
 
 
 @pytest.mark.parametrize("package", [shards, encoders, segmenter, build_index, labeler])
@@ -108,6 +106,7 @@ def copy_with_data(tmp_path: Path) -> Path:
     root = tmp_path / "checkout"
     for package in [*MAY_IMPORT, "tests"]:
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__", "data"))
+    shutil.copytree(ROOT / "build_index/data", root / "build_index/data")
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
     for name in ("shards/cc3m/manifest.json", "shards/cc3m/vectors-00000.npy", "labels/a.json"):
@@ -121,11 +120,11 @@ def test_the_wheel_holds_the_packages_and_no_data(copy_with_data: Path) -> None:
     builder = wheel.WheelBuilder(str(copy_with_data))
     packed = {Path(file.distribution_path).as_posix() for file in builder.recurse_included_files()}
     assert {name.split("/")[0] for name in packed} == set(MAY_IMPORT)
-    code = {f"{package}/{path.name}" for package in MAY_IMPORT for path in sources(package)}
+    code = {path.relative_to(ROOT).as_posix() for package in MAY_IMPORT for path in sources(package)}
     assert code <= packed
-    assert {"shards/FORMAT.md", "labeler/schema.json"} <= packed
+    assert {"shards/FORMAT.md", "labeler/schema.json", "build_index/data/demo.txt"} <= packed
     assert not [name for name in packed if name.startswith("shards/cc3m")]
-    assert {Path(name).suffix for name in packed - code} <= {".md", ".json"}
+    assert {Path(name).suffix for name in packed - code} <= {".md", ".json", ".txt"}
 
 
 def test_a_folder_of_data_named_shards_does_not_hide_the_package(tmp_path: Path) -> None:

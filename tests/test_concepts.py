@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from build_index import cuts, names
 from build_index.concepts import (
     MAX_CHARACTERS,
     Concept,
     ConceptExtractor,
     ConceptKind,
     Language,
+    cuts,
+    names,
     word_list_concept,
 )
-from build_index.generic_words import NEVER_ALONE
-from build_index.lexicon import Lexicon
-from build_index.singular import singular
-from build_index.tagging import Tagger
+from build_index.concepts.generic_words import NEVER_ALONE
+from build_index.concepts.lexicon import Lexicon
+from build_index.concepts.singular import singular
+from build_index.concepts.tagging import Tagger
 
 NOUN, PHRASE, PROPER = ConceptKind.NOUN, ConceptKind.PHRASE, ConceptKind.PROPER
 GOLD = Path(__file__).parents[1] / "benchmarks" / "data" / "concepts_gold.jsonl"

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from build_index.generic_words import GENERIC
+from build_index.concepts.generic_words import GENERIC
+from build_index.concepts.name_words import LINKS
+from build_index.concepts.names import Case, runs
+from build_index.concepts.phrases import Span
 from build_index.language import Language
-from build_index.name_words import LINKS
-from build_index.names import Case, runs
-from build_index.phrases import Span
 
 UNKNOWN = "?"
 """The code of a language that is none of those below."""

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from build_index.generic_words import COLOURS
-from build_index.lexicon import Part
+from build_index.concepts.generic_words import COLOURS
+from build_index.concepts.lexicon import Part
 
 Span = tuple[int, int]
 

@@ -5,17 +5,17 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-from build_index.cuts import Concept, ConceptKind, Cutter, join, proper
-from build_index.foreign import UNKNOWN, foreign_language, names_by_capitals
-from build_index.generic_words import GENERIC, MEDIUM
+from build_index.concepts.cuts import Concept, ConceptKind, Cutter, join, proper
+from build_index.concepts.foreign import UNKNOWN, foreign_language, names_by_capitals
+from build_index.concepts.generic_words import GENERIC, MEDIUM
+from build_index.concepts.lexicon import Lexicon, Part
+from build_index.concepts.name_words import LINKS
+from build_index.concepts.names import Case, NameFinder, case_of, runs
+from build_index.concepts.phrases import Span, Unit, chunks, mend, units
+from build_index.concepts.singular import singular
+from build_index.concepts.tagging import Tagger
+from build_index.concepts.words import sentences
 from build_index.language import Language
-from build_index.lexicon import Lexicon, Part
-from build_index.name_words import LINKS
-from build_index.names import Case, NameFinder, case_of, runs
-from build_index.phrases import Span, Unit, chunks, mend, units
-from build_index.singular import singular
-from build_index.tagging import Tagger
-from build_index.words import sentences
 
 __all__ = ["MAX_CHARACTERS", "Concept", "ConceptExtractor", "ConceptKind", "Language", "word_list_concept"]
 

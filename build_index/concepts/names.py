@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 
-from build_index.generic_words import DATES, MEDIUM, OPINION
-from build_index.lexicon import Part
-from build_index.name_words import FOREIGN_LINKS, HEADS, LINKS, STARTERS
-from build_index.phrases import Span
+from build_index.concepts.generic_words import DATES, MEDIUM, OPINION
+from build_index.concepts.lexicon import Part
+from build_index.concepts.name_words import FOREIGN_LINKS, HEADS, LINKS, STARTERS
+from build_index.concepts.phrases import Span
 
 MAX_WORDS = 6
 """A longer run of capitals is a headline."""

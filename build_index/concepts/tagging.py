@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from HanTa.HanoverTagger import EMPTY, END, START  # type: ignore[import-untyped]
 
-from build_index.lexicon import Lexicon
+from build_index.concepts.lexicon import Lexicon
 
 _BEAM = 8.0  # nats: a reading or a path this much worse than the best one is not followed
 

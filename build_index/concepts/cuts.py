@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from build_index.generic_words import ABSTRACT, MEASURES, MEDIUM, OPINION, RELATION, THINGS_OF_MEDIA, WRAPPERS
-from build_index.lexicon import Part
-from build_index.name_words import HEADS
-from build_index.phrases import Unit
+from build_index.concepts.generic_words import ABSTRACT, MEASURES, MEDIUM, OPINION, RELATION, THINGS_OF_MEDIA, WRAPPERS
+from build_index.concepts.lexicon import Part
+from build_index.concepts.name_words import HEADS
+from build_index.concepts.phrases import Unit
 
 MAX_WORDS = 4
 """Longer phrases are descriptions, not names of things."""
