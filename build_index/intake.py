@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from build_index.cleaning import Refusal, clean, clean_word
 from build_index.corpora import Source
 from build_index.dedup import SeenCaptions
-from build_index.readers import Chunk, Problem, read_source
+from build_index.readers import read_source
+from build_index.streams import Chunk, Problem
 from shards import Index
 from shards.manifest import Tally
 from shards.parts import PartRows, text_hash

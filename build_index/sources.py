@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from build_index.corpora import DATASET, Source
+from build_index.dataset_reader import dataset_version
 from build_index.errors import CorpusError
 from build_index.intake import Intake, Reading
-from encoders.hub import offline_where_no_hub_resolves
 from shards.files import file_info
 from shards.manifest import SourceInfo
 
@@ -31,7 +31,7 @@ def fingerprint(sources: Sequence[Source]) -> list[Marked]:
 def _mark(uri: str) -> str:
     try:
         if uri.startswith(DATASET):
-            return f"dataset:{hashlib.sha256(uri.encode()).hexdigest()}:{_dataset_version(uri)}"
+            return f"dataset:{hashlib.sha256(uri.encode()).hexdigest()}:{dataset_version(uri)}"
         if "://" not in uri:
             return f"sha256:{file_info(Path(uri)).sha256}"
         filesystem, path = fsspec.core.url_to_fs(uri)
@@ -40,15 +40,6 @@ def _mark(uri: str) -> str:
     except Exception as error:  # every filesystem of fsspec raises its own kinds
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise CorpusError(f"{uri}: cannot be opened ({reason})") from error
-
-
-def _dataset_version(uri: str) -> str:
-    """What `datasets` makes of a data set's files, their sizes and times."""
-    import datasets  # takes a second, and most corpora are files
-
-    name, _, config = uri.removeprefix(DATASET).partition("@")
-    with offline_where_no_hub_resolves():
-        return str(datasets.load_dataset_builder(name, config or None).hash)
 
 
 _STABLE = frozenset(

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from build_index.cleaning import Refusal, clean
 from build_index.corpora import Source
 from build_index.intake import EXAMPLES_PER_REASON, Counts, Intake, Reading, Refusals
-from build_index.readers import Chunk, Problem
 from build_index.sources import choose_readings, describe
+from build_index.streams import Chunk, Problem
 from shards import open_index
 from shards.manifest import SourceInfo, Tally
 from shards.parts import text_hash
@@ -134,7 +134,7 @@ def test_nothing_is_opened_beyond_the_limit(tmp_path: Path) -> None:
 
 
 def test_reading_goes_on_where_a_limit_stopped_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("build_index.readers.ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr("build_index.streams.ROWS_PER_CHUNK", 2)
     captions = source(tmp_path / "a.txt", ["a", "b", "", "c", "d", "e", "f"])
     for start in range(8):
         intake = Intake(None, 3)

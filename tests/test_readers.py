@@ -26,8 +26,9 @@ from build_index.config import BuildConfig
 from build_index.corpora import Source, corpus_name, find_sources
 from build_index.errors import CorpusError
 from build_index.intake import Reading
-from build_index.readers import ROWS_PER_CHUNK, Chunk, Problem, read_source
+from build_index.readers import read_source
 from build_index.sources import fingerprint, rows_to_read
+from build_index.streams import ROWS_PER_CHUNK, Chunk, Problem
 
 ROWS = ["a dog", "two cats, one of them black", 'a "big" horse', "ein Café", "日本の庭", "", "a dog"]
 """A comma, quotation marks, accents, another script, an empty caption, and a duplicate."""
@@ -125,7 +126,7 @@ def test_an_empty_file_is_a_problem_and_no_silence(tmp_path: Path, kind: str) ->
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_more_rows_than_a_chunk(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("build_index.readers.ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr("build_index.streams.ROWS_PER_CHUNK", 2)
     path = written(tmp_path / f"captions.{kind}", TEXTS[kind](ROWS))
     chunks = list(read_source(Source(str(path), ())))
     assert [(chunk.first_row, len(chunk.values)) for chunk in chunks] == [(0, 2), (2, 2), (4, 2), (6, 1)]
@@ -309,7 +310,7 @@ def test_a_document_on_one_long_line_is_not_loaded_whole(tmp_path: Path, monkeyp
         longest = max(longest, len(text))
         return json.JSONDecoder().decode(text)
 
-    monkeypatch.setattr("build_index.readers.json.loads", loads)
+    monkeypatch.setattr("build_index.json_reader.json.loads", loads)
     assert read(path) == (rows, [])
     assert longest < path.stat().st_size / 4
 
