@@ -4,6 +4,7 @@
 
 Expected: about 25 bytes a caption (20 in packed runs, 4 to 5 of counts), so under 3 GB at 100 million. What comes on
 top (a dictionary of 262 thousand, a merge of two runs of 2 million) does not grow with the corpus.
+With far fewer captions than the default that rest outweighs them, and the extrapolation says nothing.
 """
 
 import argparse
