@@ -1,4 +1,4 @@
-"""How well and how fast captions become concepts, against a gold file marked by hand, and against other ways.
+"""How well and how fast captions become concepts, against a gold file, and against other ways.
 
     python benchmarks/concepts.py                    # the tables below, about two minutes
     python benchmarks/concepts.py --whole            # the same, and all of mixed_756k from two processes
@@ -41,7 +41,7 @@ Extract = Callable[[str], Sequence[Concept]]
 
 @dataclass(frozen=True)
 class Marked:
-    """A caption with the concepts that a person found in it."""
+    """A caption with the concepts that the gold file marks in it."""
 
     split: str
     text: str

@@ -78,7 +78,7 @@ def chunks(values: Iterable[Any]) -> Stream:
         try:
             for value in islice(iterator, ROWS_PER_CHUNK):
                 chunk.append(value)  # not extend(): what came before a break must be kept
-        except Exception:
+        except Exception:  # whatever it is, it goes on after what was read before it is given
             yield Chunk(first_row, chunk)
             raise
         if not chunk:
