@@ -13,7 +13,7 @@ from encoders.hub import offline_where_no_hub_resolves
 
 DEMO = "demo"
 DEMO_FILE = Path(__file__).parent / "data" / "demo.txt"
-"""149 sentences of our own about everyday things, so that something can be built with no download."""
+"""268 sentences of our own about everyday things, so that something can be built with no download."""
 
 HUB = "hf://datasets/"
 DATASET = "hf:"
