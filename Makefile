@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := shards encoders build_index segmenter labeler tests benchmarks
+CODE := shards encoders build_index segmenter labeler evaluation pocket tests benchmarks
 
 .PHONY: help setup demo test check format clean
 

@@ -13,7 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
 from encoders.attention import METHODS
-from encoders.errors import UnsupportedTower
+from encoders.errors import unsupported_vision
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
 from encoders.presets import DenseMethod
 
@@ -29,10 +29,12 @@ class ClipDense:
     Attributes:
         dimension: D, channels of a dense vector, as many as a text vector of the same model has.
         patch: pixels along the side of one patch.
+        method: what made the vectors, for the outputs.
     """
 
     dimension: int
     patch: int
+    method: str
 
     def __init__(
         self,
@@ -58,6 +60,7 @@ class ClipDense:
         _check_tower(visual)
         self._visual = visual.to(device).eval()
         self._pixels = pixels
+        self.method = method.value
         self._rewritten = METHODS[method]
         self._short_side = short_side
         self._positions = lru_cache(maxsize=GRIDS_REMEMBERED)(self._resampled_positions)
@@ -155,7 +158,4 @@ def _check_blocks(blocks: Sequence[nn.Module]) -> None:
 
 
 def _refuse(found: str) -> None:
-    raise UnsupportedTower(
-        f"the vision tower is {found}; dense vectors need open_clip's VisionTransformer with square patches, one class "
-        "token, ResidualAttentionBlocks and no attentional pooling (such as ViT-B-16 or ViT-L-14)"
-    )
+    raise unsupported_vision(found)

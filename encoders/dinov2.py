@@ -91,10 +91,15 @@ def pixels_of(network: nn.Module) -> PixelSpec:
     return PixelSpec.parse(recorded["mean"], recorded["std"], recorded["interpolation"])
 
 
+def has_patch_tokens(network: nn.Module) -> bool:
+    """Whether a timm network is a transformer whose tokens stand for patches, so that `PatchFeatures` may run it."""
+    return hasattr(network, "num_prefix_tokens") and hasattr(network, "patch_embed")
+
+
 def _layout_of(network: Any) -> tuple[int, int]:
     """(patch, dimension) of a network that this adapter can run; timm's transformers share no base class to ask for."""
     name = type(network).__name__
-    if not hasattr(network, "num_prefix_tokens") or not hasattr(network, "patch_embed"):
+    if not has_patch_tokens(network):
         raise UnsupportedTower(
             f"{name} has no patch tokens; expected a timm vision transformer (such as vit_base_patch14_reg4_dinov2)"
         )
@@ -107,10 +112,10 @@ def _layout_of(network: Any) -> tuple[int, int]:
 
 
 def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") -> Any:
-    """Load a timm vision transformer that takes any size of whole patches, in evaluation mode, float32.
+    """Load a timm network that takes pictures of any size, in evaluation mode, float32.
 
     Args:
-        name: a timm model, for example `vit_base_patch14_reg4_dinov2.lvd142m`, or `untrained`.
+        name: a timm model, for example `vit_base_patch14_reg4_dinov2.lvd142m` or `resnet50.a1_in1k`, or `untrained`.
         checkpoint: a local safetensors or weights-only file that replaces the download.
         device: where it shall run.
 
@@ -125,10 +130,16 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
         raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
     overlay = {"file": str(checkpoint)} if checkpoint is not None else None
     with quiet(), explained(f"DINOv2 {name}", str(checkpoint or _dino_file(name)), "--dino-checkpoint"):
-        network = timm.create_model(
-            name, pretrained=True, num_classes=0, dynamic_img_size=True, pretrained_cfg_overlay=overlay
-        )
+        network = _created(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     return network.eval().to(device)
+
+
+def _created(name: str, **options: Any) -> Any:
+    """Transformers must be told that pictures come in all sizes; convolutional networks know no such option."""
+    try:
+        return timm.create_model(name, dynamic_img_size=True, **options)
+    except TypeError:
+        return timm.create_model(name, **options)
 
 
 def _dino_file(name: str) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 import open_clip
 from open_clip.factory import _get_hf_config  # the only way to a hub model's configuration
 
-from encoders.errors import EncoderError
+from encoders.errors import EncoderError, WeightsMissing
 from encoders.loading import check_checkpoint, explained, quiet
-from encoders.presets import UNTRAINED
+from encoders.presets import POCKET, UNTRAINED
 from encoders.untrained import CLIP_CONFIG, untrained_clip
+
+POCKET_FOLDER = Path(__file__).parent / "pocket"
+"""Where this copy of the package keeps the small CLIP; nothing that is written to disk says it."""
 
 _SCHEMES = ("hf-hub:", "local-dir:")
 
@@ -21,7 +24,7 @@ class ClipSource:
     """Where a CLIP comes from.
 
     Attributes:
-        architecture: an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:FOLDER`, or `untrained`.
+        architecture: an open_clip model name, `hf-hub:OWNER/NAME`, `local-dir:FOLDER`, `pocket`, or `untrained`.
         pretrained: the name of its weights, which also settles its activation and its pixel normalisation.
         checkpoint: a local file that replaces the download.
     """
@@ -39,6 +42,8 @@ class ClipSource:
         """
         if text.startswith(_SCHEMES):
             return cls(text, None, checkpoint)
+        if text == POCKET:
+            return cls(POCKET, POCKET, checkpoint)
         architecture, _, pretrained = text.partition("/")
         return cls(architecture, pretrained or None, checkpoint)
 
@@ -53,21 +58,38 @@ class LoadedClip:
 
 
 def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
-    """Load a CLIP in float32.
+    """Load a CLIP in float32, whatever precision its file has.
 
     Raises:
         EncoderError: no such architecture or weights, or a checkpoint that does not fit it.
-        WeightsMissing: the weights are not on this machine and no hub can be reached.
+        WeightsMissing: the weights are not on this machine and no hub can be reached, or not in this package.
     """
     check_checkpoint(source.checkpoint, source.architecture, "--clip-checkpoint")
     if source.architecture == UNTRAINED:
         return LoadedClip(untrained_clip().to(device), CLIP_CONFIG, source)
-    config, options = _clip_options(source)
-    with quiet(), explained(f"CLIP {source.architecture}", _clip_files(source), "--clip-checkpoint"):
-        network = open_clip.create_model(source.architecture, precision="fp32", weights_only=True, **options)
-        if source.checkpoint is not None and source.architecture.startswith(_SCHEMES):
-            open_clip.load_checkpoint(network, str(source.checkpoint), weights_only=True)
+    place = _place_of(source)
+    config, options = _clip_options(place)
+    with quiet(), explained(f"CLIP {source.architecture}", _clip_files(place), "--clip-checkpoint"):
+        network = open_clip.create_model(place.architecture, precision="fp32", weights_only=True, **options)
+        if place.checkpoint is not None and place.architecture.startswith(_SCHEMES):
+            open_clip.load_checkpoint(network, str(place.checkpoint), weights_only=True)
     return LoadedClip(network.eval().to(device), config, source)
+
+
+def _place_of(source: ClipSource) -> ClipSource:
+    """The source as open_clip knows it: what is inside this package is a local folder to it, any other is itself."""
+    if source.architecture != POCKET:
+        return source
+    if source.pretrained not in (None, POCKET):
+        raise EncoderError(f"--clip {POCKET}/{source.pretrained}: its weights are: {POCKET}")
+    wanted = ["open_clip_config.json"] + ["open_clip_model.safetensors"] * (source.checkpoint is None)
+    for name in wanted:
+        if not (POCKET_FOLDER / name).is_file():
+            raise WeightsMissing(
+                f"CLIP {POCKET}: this copy of the package lacks its file {POCKET_FOLDER / name}; install the package "
+                f"again, give --clip-checkpoint FILE, or use --preset untrained (no download, no meaning)"
+            )
+    return ClipSource(f"local-dir:{POCKET_FOLDER}", None, source.checkpoint)
 
 
 def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,6 +156,6 @@ def clip_tokenizer(source: ClipSource) -> Any:  # open_clip has three unrelated 
     Raises:
         WeightsMissing: it needs files from a hub that cannot be reached.
     """
-    name = "" if source.architecture == UNTRAINED else source.architecture
+    name = "" if source.architecture == UNTRAINED else _place_of(source).architecture
     with quiet(), explained(f"tokenizer of {source.architecture}", "its tokenizer files", "--clip local-dir:FOLDER"):
         return open_clip.get_tokenizer(name)

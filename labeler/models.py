@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from encoders.presets import PRESETS, PresetName
-from labeler.config import LabelConfig
+from labeler.config import LabelerConfig
 from labeler.retriever import Retriever
 from segmenter import DenseEncoder
 from shards import EncoderMismatch
@@ -14,7 +14,7 @@ class Models:
     """What sees the picture.
 
     Attributes:
-        patch_features: DINOv2, for outlines.
+        patch_features: DINOv2, or the CLIP's own feature map, for outlines.
         clip_dense: CLIP, for names.
         preset: the pair's name, shown in every output.
         description: one readable line each, for the outputs.
@@ -26,15 +26,14 @@ class Models:
     description: dict[str, str]
 
 
-def load_models(retriever: Retriever, config: LabelConfig) -> Models:
-    """Load the CLIP that made the index and the DINOv2 that goes with it.
+def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
+    """Load the CLIP that made the index and what goes with it for outlines.
 
     Raises:
         EncoderError: a network cannot be loaded; the message says how to go on.
         EncoderMismatch: the CLIP is not the one that made the index.
     """
-    from encoders.clip_dense import ClipDense, clip_pixels  # torch is loaded here, once the index is known to be sound
-    from encoders.dinov2 import PatchFeatures, load_dino, pixels_of
+    from encoders.dense import clip_vectors, patch_features  # torch loads here, once the index is known to be sound
     from encoders.identity import identify, source_of
     from encoders.loading import pick_device
     from encoders.weights import clip_tokenizer, load_clip
@@ -46,17 +45,16 @@ def load_models(retriever: Retriever, config: LabelConfig) -> Models:
     identity = identify(clip, clip_tokenizer(source))
     retriever.require(identity)
     name = config.dino or PRESETS[preset].dino
-    dino = load_dino(name, config.dino_checkpoint)
-    visual = clip.network.visual
+    dense = clip_vectors(clip.network.visual, config.dense, short_side=config.short_side, device=device)
     return Models(
-        patch_features=PatchFeatures(dino, pixels_of(dino), short_side=config.short_side, device=device),
-        clip_dense=ClipDense(visual, clip_pixels(visual), config.dense, short_side=config.short_side, device=device),
+        patch_features=patch_features(name, dense, config.dino_checkpoint, short_side=config.short_side, device=device),
+        clip_dense=dense,
         preset=preset.value,
-        description={"clip": identity.describe(), "dino": name, "dense": config.dense.value},
+        description={"clip": identity.describe(), "dino": name, "dense": dense.method},
     )
 
 
-def preset_of(retriever: Retriever, config: LabelConfig) -> PresetName:
+def preset_of(retriever: Retriever, config: LabelerConfig) -> PresetName:
     """The preset: as asked for, else the index's; an index of another CLIP takes the default DINOv2.
 
     Raises:

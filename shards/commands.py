@@ -53,7 +53,7 @@ def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:
         options["metavar"] = field.metadata["metavar"]
     default = None if field.default is MISSING else field.default
     if default not in (None, (), ""):
-        options["help"] += f" (default: {default.value if isinstance(default, Enum) else default})"
+        options["help"] += f" (default: {_shown(default)})"
     if field.metadata.get("positional"):
         parser.add_argument(field.name, **options)
         return
@@ -61,6 +61,13 @@ def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:
         options.update(action=_Collect, nargs="+")
     flag = "--" + field.name.replace("_", "-")
     parser.add_argument(flag, required=field.default is MISSING, default=default, **options)
+
+
+def _shown(default: Any) -> Any:
+    """A default as a user would write it."""
+    if isinstance(default, tuple) and all(isinstance(each, Enum) for each in default):
+        return " ".join(str(each.value) for each in default)
+    return default.value if isinstance(default, Enum) else default
 
 
 def _conversion(hint: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 
 import build_index
 import encoders
+import evaluation
 import labeler
 import segmenter
 import shards
@@ -24,16 +25,22 @@ MAY_IMPORT = {
     "shards": set(),
     "encoders": {"shards"},
     "segmenter": {"shards"},
+    "pocket": {"shards", "encoders", "build_index"},
     "build_index": {"shards", "encoders"},
     "labeler": {"shards", "encoders", "segmenter", "build_index"},
+    "evaluation": {"shards", "encoders", "segmenter", "build_index", "labeler"},
 }
 """The rooms, and into which others each one looks."""
 
 COMMANDS_MAY_IMPORT = {("shards", "__main__.py"): {"build_index"}}
 """`python -m shards compact` needs a search index built, which the format's own room cannot do."""
 
-ONLY_IN = {"torch": "encoders", "open_clip": "encoders", "timm": "encoders", "faiss": "build_index"}
-"""Libraries that one room keeps to itself."""
+POCKET_WEIGHTS = "encoders/pocket/open_clip_model.safetensors"
+"""The only weights that a wheel may hold."""
+
+NETWORKS = {"encoders", "pocket"}
+ONLY_IN = {"torch": NETWORKS, "open_clip": NETWORKS, "timm": NETWORKS, "tflite": {"pocket"}, "faiss": {"build_index"}}
+"""Libraries that few rooms keep to themselves: what runs networks, what trains one, what searches."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -63,7 +70,7 @@ def test_import_edges(package: str) -> None:
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_heavy_libraries_stay_in_their_room(package: str) -> None:
     for path in sources(package):
-        found = {name for name in imports(path) if ONLY_IN.get(name, package) != package}
+        found = {name for name in imports(path) if package not in ONLY_IN.get(name, {package})}
         assert not found, f"{path.name} imports {found}"
 
 
@@ -82,7 +89,7 @@ def test_the_room_whose_name_data_folders_share_has_no_code_below() -> None:
     assert not list((ROOT / "shards").glob("*/__init__.py"))
 
 
-@pytest.mark.parametrize("package", [shards, encoders, segmenter, build_index, labeler])
+@pytest.mark.parametrize("package", [shards, encoders, segmenter, build_index, labeler, evaluation])
 def test_public_names_are_listed_once_in_order_and_exist(package: object) -> None:
     names = getattr(package, "__all__", [])
     assert list(names) == sorted(set(names))
@@ -109,7 +116,7 @@ def copy_with_data(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "build_index/data", root / "build_index/data")
     for name in ("pyproject.toml", "README.md", "LICENSE", ".gitignore"):
         shutil.copy(ROOT / name, root / name)
-    for name in ("shards/cc3m/manifest.json", "shards/cc3m/vectors-00000.npy", "labels/a.json"):
+    for name in ("shards/cc3m/manifest.json", "shards/cc3m/vectors-00000.npy", "labels/a.json", POCKET_WEIGHTS):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("data")
     return root
@@ -122,9 +129,15 @@ def test_the_wheel_holds_the_packages_and_no_data(copy_with_data: Path) -> None:
     assert {name.split("/")[0] for name in packed} == set(MAY_IMPORT)
     code = {path.relative_to(ROOT).as_posix() for package in MAY_IMPORT for path in sources(package)}
     assert code <= packed
-    assert {"shards/FORMAT.md", "labeler/schema.json", "build_index/data/demo.txt"} <= packed
+    assert {
+        "shards/FORMAT.md",
+        "labeler/schema.json",
+        "build_index/data/demo.txt",
+        "evaluation/class_lists/voc20.txt",
+    } <= packed
+    assert {"encoders/pocket/open_clip_config.json", "encoders/pocket/MODEL_CARD.md", POCKET_WEIGHTS} <= packed
     assert not [name for name in packed if name.startswith("shards/cc3m")]
-    assert {Path(name).suffix for name in packed - code} <= {".md", ".json", ".txt"}
+    assert {Path(name).suffix for name in packed - code - {POCKET_WEIGHTS}} <= {".md", ".json", ".txt"}
 
 
 def test_a_folder_of_data_named_shards_does_not_hide_the_package(tmp_path: Path) -> None:

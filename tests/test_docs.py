@@ -13,12 +13,18 @@ import pytest
 
 from build_index.config import BuildConfig
 from build_index.search import SearchConfig
+from evaluation.config import EvaluationConfig
 from labeler.config import LabelConfig
 from shards import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-CONFIGS = {"build_index": BuildConfig, "labeler": LabelConfig, "build_index.search": SearchConfig}
+CONFIGS = {
+    "build_index": BuildConfig,
+    "build_index.search": SearchConfig,
+    "evaluation": EvaluationConfig,
+    "labeler": LabelConfig,
+}
 
 OKAPI = [
     "an okapi",

@@ -1,0 +1,1 @@
+"""Scores the labeler as the field does, and splits every loss into segments, names and gating."""

@@ -1,0 +1,114 @@
+"""All pictures of a data set are seen, each once: what was written by an earlier run of the same protocol is taken."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from evaluation.datasets import Item
+from evaluation.errors import DatasetError, EvaluationError
+from evaluation.observation import Observation
+from labeler.labeled import LabeledImage
+from labeler.outputs import palette_mask
+from segmenter import PictureError, Segments
+from shards.files import write_bytes, write_whole
+
+Observe = Callable[[Item], tuple[Observation, LabeledImage]]
+
+
+class Bar(Protocol):
+    """The part of a progress bar that a run needs."""
+
+    def update(self, n: int) -> object:
+        """Say that n more pictures are done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What came of a data set's pictures.
+
+    Attributes:
+        observations: one for each picture that could be read, in the order of the data set.
+        earlier: how many an earlier run had finished.
+        refused: why each of the others could not be read.
+    """
+
+    observations: tuple[Observation, ...]
+    earlier: int
+    refused: tuple[str, ...]
+
+
+def observe_all(items: Sequence[Item], observe: Observe, out: Path, protocol: str, bar: Bar) -> Observed:
+    """Observe pictures, writing each as it is done; one that cannot be read is reported, and the rest go on.
+
+    Args:
+        items: the pictures.
+        observe: sees one.
+        out: the folder of results.
+        protocol: the digest that an observation must carry to be taken as it is.
+        bar: shows how far it is.
+    """
+    observations: list[Observation] = []
+    refused: list[str] = []
+    earlier = 0
+    for item in items:
+        found = read_observation(out, item.id, protocol)
+        try:
+            if found is None:
+                found, labeled = observe(item)
+                _write(out, found, labeled)
+            else:
+                earlier += 1
+            observations.append(found)
+        except (PictureError, DatasetError) as error:
+            refused.append(str(error))
+        bar.update(1)
+    return Observed(tuple(observations), earlier, tuple(refused))
+
+
+def read_observation(out: Path, name: str, protocol: str) -> Observation | None:
+    """What an earlier run saw of a picture; None if it did not, or under another protocol."""
+    try:
+        found = msgspec.json.decode(observation_path(out, name).read_bytes(), type=Observation)
+    except (OSError, ValueError):
+        return None
+    return found if found.protocol == protocol and segments_path(out, name).is_file() else None
+
+
+def observation_path(out: Path, name: str) -> Path:
+    """Where a picture's observation is."""
+    return out / "pictures" / f"{name}.json"
+
+
+def segments_path(out: Path, name: str) -> Path:
+    """Where a picture's own segments are, as a palette picture of their numbers."""
+    return out / "segments" / f"{name}.png"
+
+
+def read_segments(out: Path, name: str) -> Segments:
+    """A picture's own segments, as an earlier call of `observe_all` wrote them.
+
+    Raises:
+        EvaluationError: they cannot be read.
+    """
+    path = segments_path(out, name)
+    try:
+        with Image.open(path) as mask:
+            numbers = np.asarray(mask).astype(np.int32)
+        return Segments(numbers, count=int(numbers.max()))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{path}: no segments can be read from it ({error}); delete it and run again") from error
+
+
+def _write(out: Path, observation: Observation, labeled: LabeledImage) -> None:
+    record, mask = observation_path(out, observation.id), segments_path(out, observation.id)
+    record.parent.mkdir(parents=True, exist_ok=True)
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    record.unlink(missing_ok=True)  # never an old record beside new segments
+    write_whole(mask, lambda partial: palette_mask(labeled).save(partial, "PNG"))
+    write_bytes(record, msgspec.json.encode(observation) + b"\n")

@@ -1,0 +1,1 @@
+"""Training of the pocket pair: the small encoders that ship with the package."""

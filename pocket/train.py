@@ -1,0 +1,67 @@
+"""The three stages in order; each leaves a file in the work folder and is skipped where that file is complete."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from pocket.blockwise import train_blocks
+from pocket.checkpoints import Place, keep, kept
+from pocket.config import PocketConfig
+from pocket.export import install_image, write_weights
+from pocket.joint import JointConfig, Tower, train_tower
+from pocket.material import Material, read_material
+from pocket.sentences import embed_sentences
+from pocket.text_tower import TextConfig, new_clip, read_lines, train_text
+
+Report = Callable[[str, int, str], None]
+
+
+def train(config: PocketConfig, report: Report) -> int:
+    """Train what is not trained yet and write the weights.
+
+    Returns:
+        Bytes of the weights file.
+    """
+    torch.set_flush_denormal(True)  # the first hundred steps crawl through denormals otherwise
+    config.work.mkdir(parents=True, exist_ok=True)
+    material = read_material(config.material / "pool")
+    trunk = train_blocks(material, place_of("blocks", config, report), config.block_steps, config.seed)
+    joint = JointConfig(steps=config.joint_steps, seed=config.seed)
+    tower = train_tower(material, place_of("tower", config, report), trunk, joint)
+    network = text_of(material, tower, config, report)
+    install_image(network, tower.cpu())
+    return write_weights(network, config.out)
+
+
+def place_of(stage: str, config: PocketConfig, report: Report) -> Place:
+    """Where a stage runs."""
+    return Place(config.material / "teachers", config.work, lambda step, line: report(stage, step, line), config.device)
+
+
+def text_of(material: Material, tower: Tower, config: PocketConfig, report: Report) -> Any:
+    """An open_clip CLIP whose text half is trained; its image half still holds random weights."""
+    torch.manual_seed(config.seed)
+    network, tokenizer = new_clip(config.out / "open_clip_config.json")
+    done = kept(config.work / "text.pt")
+    if done is not None:
+        network.load_state_dict(done["network"])
+        return network.eval()
+    lines = read_lines(config.material / "captions", config.material / "vocab", config.captions, config.seed)
+    lines += [text for picture in material.pictures for text in picture.texts]
+    targets = targets_of(tower, embed_sentences(lines, config.work))
+    clip, text = (network.to(config.device), tokenizer), TextConfig(steps=config.text_steps, seed=config.seed)
+    train_text(clip, lines, targets, text, place_of("text", config, report))
+    keep(config.work / "text.pt", {"network": network.cpu().state_dict()})
+    return network
+
+
+@torch.inference_mode()
+def targets_of(tower: Tower, sentences: NDArray[np.float16]) -> NDArray[np.float32]:
+    """Sentence vectors as the image tower reads them: [N, 384] to unit float32 [N, 256]."""
+    read = tower.read.weight.float().cpu()
+    vectors: NDArray[np.float32] = F.normalize(torch.from_numpy(sentences).float() @ read.T, dim=-1).numpy()
+    return vectors
