@@ -18,13 +18,14 @@ class PocketConfig:
     )
     block_steps: int = field(default=1400, metadata={"help": "first stage: batches of 16 crops"})
     joint_steps: int = field(default=1600, metadata={"help": "second stage: batches of 24 crops"})
-    text_steps: int = field(default=3000, metadata={"help": "third stage: batches of 512 lines"})
-    captions: int = field(default=160_000, metadata={"help": "third stage: captions that are read"})
+    refine_steps: int = field(default=700, metadata={"help": "third stage: batches of 24 crops"})
+    text_steps: int = field(default=2500, metadata={"help": "fourth stage: batches of 512 lines"})
+    captions: int = field(default=100_000, metadata={"help": "fourth stage: captions that are read"})
     seed: int = field(default=0, metadata={"help": "of weights, order and crops"})
     device: str = field(default="cpu", metadata={"help": "cpu or cuda"})
 
     def __post_init__(self) -> None:
-        for flag in ("block_steps", "joint_steps", "text_steps", "captions"):
+        for flag in ("block_steps", "joint_steps", "refine_steps", "text_steps", "captions"):
             if getattr(self, flag) < 1:
                 raise ValueError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be 1 or more")
         for folder in ("pool", "teachers", "captions", "vocab"):

@@ -19,6 +19,7 @@ from pocket.blockwise import to_network
 from pocket.checkpoints import SAVE_EVERY, Place, keep, kept
 from pocket.material import UNLABELLED, Crops, Material, Picture
 from pocket.optimiser import Optimiser
+from pocket.region_loss import name_weights, region_loss
 from pocket.sentences import embed_sentences, prompted
 from pocket.student import CHANNELS, HINTS, STRIDE, blocks_of
 from pocket.teachers import Teacher
@@ -41,15 +42,21 @@ class JointConfig:
         steps: batches.
         batch: crops in a batch.
         side: pixels along the side of a crop.
-        seed: of heads, order and crops.
+        seed: of order and crops.
+        matrices: highest rate of Muon.
+        rest: highest rate of AdamW.
+        by_region: weight of the loss of whole regions.
+        name: of the checkpoint.
     """
 
-    steps: int = 3000
+    steps: int = 1600
     batch: int = 24
     side: int = 128
     seed: int = 0
     matrices: float = 0.03
     rest: float = 3e-3
+    by_region: float = 0.0
+    name: str = "joint"
 
 
 class Tower(nn.Module):
@@ -90,51 +97,62 @@ def half_whitening(sentences: Tensor) -> Tensor:
     return (vectors / values.clamp(min=1e-8) ** 0.25).T
 
 
-def train_tower(material: Material, place: Place, trunk: Any, config: JointConfig) -> Tower:
-    """Train the whole tower; `joint.pt` in the work folder is gone on from.
+def new_tower(material: Material, place: Place, trunk: Any, seed: int) -> Tower:
+    """A tower around a trunk, on its device; its reading is fitted to the captions of the pools."""
+    sentences = embed_sentences(captions_of(material), place.work)
+    torch.manual_seed(seed)
+    return Tower(trunk, sentences).to(place.device)
+
+
+def captions_of(material: Material) -> list[str]:
+    """Every caption of a picture, in order."""
+    return [text for picture in material.pictures if picture.pool == "flickr8k" for text in picture.texts]
+
+
+def train_tower(material: Material, place: Place, tower: Tower, config: JointConfig) -> Tower:
+    """Train the whole tower in place; its checkpoint in the work folder is gone on from.
 
     Args:
         material: pictures, regions and captions.
         place: where this runs.
-        trunk: after the first stage.
+        tower: what is trained; parameters that ask for no gradient stay as they are.
         config: how long and how.
 
     Returns:
         The tower in evaluation mode.
     """
-    captions = [text for picture in material.pictures if picture.pool == "flickr8k" for text in picture.texts]
     names = Names.read(material, place)
-    sentences = embed_sentences(captions, place.work)
-    torch.manual_seed(config.seed)
-    tower = Tower(trunk, sentences).train().to(place.device)
+    tower.train()
     optimiser = Optimiser([tower], matrices=config.matrices, rest=config.rest)
     guides = Guides(place)
-    draw = Draw(material, torch.from_numpy(sentences).float())
-    state, first = kept(place.work / "joint.pt"), 0
+    draw = Draw(material, torch.from_numpy(embed_sentences(captions_of(material), place.work)).float())
+    checkpoint = place.work / f"{config.name}.pt"
+    state, first = kept(checkpoint), 0
     if state is not None:
         tower.load_state_dict(state["tower"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
     for step in range(first, config.steps):
         batch = draw(np.random.default_rng((config.seed, step)), config, place.device)
-        losses = losses_of(tower, batch, guides, names)
+        losses = losses_of(tower, batch, guides, names, config.by_region)
         optimiser.step(torch.stack(list(losses.values())).sum(), step / config.steps)
         if step % 50 == 0 or step == config.steps - 1:
             place.report(step, " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items()))
         if step % SAVE_EVERY == SAVE_EVERY - 1 or step == config.steps - 1:
             state = {"tower": tower.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}
-            keep(place.work / "joint.pt", state)
+            keep(checkpoint, state)
             place.report(step, "held out: " + held_out(tower, material, names))
     return tower.eval()
 
 
 @dataclass(frozen=True)
 class Names:
-    """Sentence vectors of names, [templates, N, 384] each, and which names exclude each other."""
+    """Sentence vectors of names, [templates, N, 384] each; which regions' names exclude each other; their weights."""
 
     regions: Tensor
     imagenet: Tensor
     exclusive: Tensor
+    weights: Tensor
 
     @staticmethod
     def read(material: Material, place: Place) -> "Names":
@@ -149,7 +167,7 @@ class Names:
             torch.from_numpy(embed_sentences(prompted(some), place.work)).float().reshape(-1, len(some), SENTENCE)
             for some in (list(material.names), imagenet)
         ]
-        return Names(vectors[0], vectors[1], exclusive)
+        return Names(vectors[0], vectors[1], exclusive, name_weights(material))
 
 
 @dataclass(frozen=True)
@@ -235,20 +253,24 @@ class Guides(nn.Module):
         return hints, features, classes.softmax(1), F.conv2d(dense, weight, bias)[:, 1:].softmax(1)
 
 
-def losses_of(tower: Tower, batch: Batch, guides: Guides, names: Names) -> dict[str, Tensor]:
+def losses_of(tower: Tower, batch: Batch, guides: Guides, names: Names, by_region: float = 0.0) -> dict[str, Tensor]:
     """Each loss with its weight in it."""
     hints, teacher_features, classes, imagenet = guides(batch.pictures)
     outputs, features = tower(batch.pictures)
     hinted = [F.mse_loss(own, hint) / hint.var() for own, hint in zip(outputs, hints, strict=False)][4::3]
-    dense = F.normalize(tower.project(features.permute(0, 2, 3, 1)), dim=-1)  # [B, h, w, 256]
+    projected = tower.project(features.permute(0, 2, 3, 1))
+    dense = F.normalize(projected, dim=-1)  # [B, h, w, 256]
     scale = tower.scale()
 
     words = tower.words(names.regions[batch.template].to(dense.device))
     marked = batch.regions != UNLABELLED
     truth = batch.regions[marked]
-    logits = scale * dense[marked] @ words.T
-    keep = names.exclusive.to(dense.device)[truth]
-    named = F.cross_entropy(logits.masked_fill(~keep, -1e4), truth, reduction="sum") / max(len(truth), 1)
+    exclusive = names.exclusive.to(dense.device)
+
+    def logits_of(vectors: Tensor, truth: Tensor) -> Tensor:
+        return (scale * vectors @ words.T).masked_fill(~exclusive[truth], -1e4)
+
+    named = F.cross_entropy(logits_of(dense[marked], truth), truth, reduction="sum") / max(len(truth), 1)
 
     voc = (scale * dense @ words[:VOC_NAMES].T).log_softmax(-1)
     target = classes[:, 1:].permute(0, 2, 3, 1)
@@ -264,6 +286,8 @@ def losses_of(tower: Tower, batch: Batch, guides: Guides, names: Names) -> dict[
         "soft": 0.5 * soft,
         "imagenet": 0.25 * seen,
     }
+    if by_region:
+        losses["regions"] = by_region * region_loss(projected, batch.regions, logits_of, names.weights.to(dense.device))
     if len(batch.captioned):
         pooled = F.normalize(tower.project(features[batch.captioned].mean((2, 3))), dim=-1)
         texts = tower.words(torch.cat([batch.captions, batch.others]))

@@ -1,4 +1,4 @@
-"""The three stages in order; each leaves a file in the work folder and is skipped where that file is complete."""
+"""The four stages in order; each leaves a file in the work folder and is skipped where that file is complete."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from pocket.blockwise import train_blocks
 from pocket.checkpoints import Place, keep, kept
 from pocket.config import PocketConfig
 from pocket.export import install_image, write_weights
-from pocket.joint import JointConfig, Tower, train_tower
+from pocket.joint import JointConfig, Tower, new_tower, train_tower
 from pocket.material import Material, read_material
 from pocket.sentences import embed_sentences
 from pocket.text_tower import TextConfig, new_clip, read_lines, train_text
@@ -30,11 +30,20 @@ def train(config: PocketConfig, report: Report) -> int:
     config.work.mkdir(parents=True, exist_ok=True)
     material = read_material(config.material / "pool")
     trunk = train_blocks(material, place_of("blocks", config, report), config.block_steps, config.seed)
+    place = place_of("tower", config, report)
     joint = JointConfig(steps=config.joint_steps, seed=config.seed)
-    tower = train_tower(material, place_of("tower", config, report), trunk, joint)
+    tower = train_tower(material, place, new_tower(material, place, trunk, config.seed), joint)
+    tower.read.weight.requires_grad = False  # so that texts may be trained on what stands now
+    tower = train_tower(material, place_of("refine", config, report), tower, refined(config))
     network = text_of(material, tower, config, report)
     install_image(network, tower.cpu())
     return write_weights(network, config.out)
+
+
+def refined(config: PocketConfig) -> JointConfig:
+    """The same once more, gently, with every region counted as one."""
+    steps, seed = config.refine_steps, config.seed + 1
+    return JointConfig(steps=steps, seed=seed, matrices=0.015, rest=1e-3, by_region=1.0, name="refine")
 
 
 def place_of(stage: str, config: PocketConfig, report: Report) -> Place:

@@ -47,6 +47,7 @@ from pocket.config import PocketConfig
 from pocket.joint import Batch, Draw, Guides, JointConfig, Names, Tower, half_whitening, losses_of
 from pocket.material import UNLABELLED, Crops, Material, Picture, read_material
 from pocket.optimiser import Muon, Optimiser, orthogonal
+from pocket.region_loss import name_weights, region_loss
 from pocket.student import HINTS, blocks_of, match_scales, new_trunk
 from pocket.teachers import Teacher
 from pocket.text_tower import TextConfig, new_clip, read_lines, text_vectors, train_text
@@ -538,7 +539,7 @@ def test_matched_scales_are_those_of_what_each_block_has_to_add() -> None:
 def diced_names(count: int) -> Names:
     dice = torch.Generator().manual_seed(3)
     vectors = [F.normalize(torch.randn(4, some, 384, generator=dice), dim=-1) for some in (count, len(IMAGENET) - 1)]
-    return Names(vectors[0], vectors[1], torch.ones(count, count, dtype=torch.bool))
+    return Names(vectors[0], vectors[1], torch.ones(count, count, dtype=torch.bool), torch.ones(count))
 
 
 def new_tower() -> Tower:
@@ -708,6 +709,40 @@ def test_every_loss_falls_on_a_batch_that_is_seen_again_and_again() -> None:
     assert sum(history[-1].values()) < 0.8 * sum(history[0].values())
 
 
+def test_the_loss_of_regions_is_that_of_their_mean_vectors_weighed_by_name_and_size() -> None:
+    dice = torch.Generator().manual_seed(1)
+    projected, words = torch.randn(3, 4, 4, 8, generator=dice), torch.randn(6, 8, generator=dice)
+    regions = torch.full((3, 4, 4), UNLABELLED)
+    regions[0, :2], regions[0, 2:], regions[1, 0, 0], regions[1, 2:, 1:] = 2, 5, 2, 0
+    weights = torch.tensor([0.5, 1.0, 2.0, 1.0, 1.0, 0.7])
+    found = region_loss(projected, regions, lambda vectors, truth: vectors @ words.T, weights)
+
+    total = by = 0.0
+    for picture in range(3):
+        for name in range(6):
+            places = (regions[picture] == name).nonzero().tolist()
+            if places:
+                mean = unit(sum(projected[picture, y, x].double().numpy() for y, x in places))
+                weight = weights[name].item() * min(1, len(places) / 4)
+                by += weight
+                total += weight * surprise(words.double().numpy() @ mean, np.arange(6) == name)
+    assert found.item() == pytest.approx(total / by, rel=1e-5)
+
+    nothing = region_loss(projected, torch.full_like(regions, UNLABELLED), lambda vectors, truth: vectors, weights)
+    assert nothing.item() == 0
+
+
+def test_names_that_few_pictures_hold_weigh_more() -> None:
+    def picture(*names: int) -> Picture:
+        return Picture(np.zeros((1, 1, 3), np.uint8), np.array([[*names, UNLABELLED]], np.uint8), (), "")
+
+    pictures = [picture(0)] * 25 + [picture(0, 1)] * 15 + [picture(2)] * 3
+    found = name_weights(Material(tuple(pictures), ("cat", "dog", "owl", "never"), {})).numpy()
+    held = np.array([40, 15, 10, 10])  # fewer than ten weigh like ten
+    np.testing.assert_allclose(found / found[0], (held / 40) ** -0.5, rtol=1e-6)
+    assert (found * held).sum() / held.sum() == pytest.approx(1)
+
+
 class Drawn:
     """In place of `Crops.draw`: remembers which pictures were asked for, and gives their grid of regions."""
 
@@ -848,7 +883,7 @@ def test_a_tower_that_was_stopped_ends_in_the_weights_of_an_uninterrupted_run(
 
     def trained(where: Place) -> Tower:
         torch.manual_seed(0)
-        return joint.train_tower(material, where, new_trunk(), config)
+        return joint.train_tower(material, where, joint.new_tower(material, where, new_trunk(), config.seed), config)
 
     (tmp_path / "whole").mkdir()
     said: list[str] = []
@@ -1184,19 +1219,23 @@ def test_the_command_trains_all_stages_writes_the_weights_and_has_nothing_left_t
         monkeypatch.setattr(blockwise, name, value)
     monkeypatch.setattr(joint, "Guides", DicedGuides)
     monkeypatch.setattr(joint, "held_out", lambda tower, material, names: "well")
-    monkeypatch.setattr(train, "JointConfig", lambda steps, seed: JointConfig(steps=steps, seed=seed, batch=4, side=32))
+    monkeypatch.setattr(train, "JointConfig", lambda **told: JointConfig(**told, batch=4, side=32))
     flags = f"--material {tmp_path}/material --work {tmp_path}/work --out {tmp_path}/out --block-steps 2"
-    arguments = [*flags.split(), "--joint-steps", "2", "--text-steps", "2", "--captions", "30"]
+    arguments = [*flags.split(), "--joint-steps", "2", "--refine-steps", "2", "--text-steps", "2", "--captions", "30"]
 
     assert main(arguments) == 0
     file = tmp_path / "out/open_clip_model.safetensors"
     said = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in said[:-1]} == {"blocks", "tower", "text"}
+    assert {line.split()[0] for line in said[:-1]} == {"blocks", "tower", "refine", "text"}
     assert said[-1].startswith(f"{tmp_path}/out: {file.stat().st_size:,} bytes of weights after ")
-    state, tower = load_file(file), kept(tmp_path / "work/joint.pt")
+    state, tower = load_file(file), kept(tmp_path / "work/refine.pt")
     assert tower is not None
     torch.testing.assert_close(state["visual.head.proj.weight"], tower["tower"]["project.weight"].half())
     torch.testing.assert_close(state["visual.trunk.bn2.bias"], tower["tower"]["trunk.bn2.bias"].half())
+    before = kept(tmp_path / "work/joint.pt")
+    assert before is not None
+    assert torch.equal(before["tower"]["read.weight"], tower["tower"]["read.weight"])  # texts may count on it
+    assert not torch.equal(before["tower"]["project.weight"], tower["tower"]["project.weight"])
 
     first = file.read_bytes()
     file.unlink()
@@ -1204,10 +1243,12 @@ def test_the_command_trains_all_stages_writes_the_weights_and_has_nothing_left_t
     monkeypatch.setattr(text_tower, "text_vectors", crashing_at(0, text_vectors))
     assert main(arguments) == 0
     assert file.read_bytes() == first
-    assert not [line for line in capsys.readouterr().out.splitlines() if line.startswith(("blocks", "tower", "text"))]
+    assert not [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("blocks", "tower", "refine", "text"))
+    ]
 
 
-@pytest.mark.parametrize("flag", ["--block-steps", "--joint-steps", "--text-steps", "--captions"])
+@pytest.mark.parametrize("flag", ["--block-steps", "--joint-steps", "--refine-steps", "--text-steps", "--captions"])
 @pytest.mark.parametrize("number", [0, -3])
 def test_a_stage_of_no_steps_is_refused(tmp_path: Path, flag: str, number: int) -> None:
     with pytest.raises(ValueError, match=f"{flag} {number}: must be 1 or more"):
