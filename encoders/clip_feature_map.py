@@ -2,13 +2,16 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from open_clip.timm_model import TimmModel
 from torch import Tensor, nn
 
 from encoders.errors import UnsupportedTower, unsupported_vision
 from encoders.feature_map import OUTPUT_STRIDE, FeatureMap
+from encoders.masked_attention import subtraction
 from encoders.pixels import SHORT_SIDE, PixelSpec
+from encoders.segment_shares import checked_shares
 
 POOLING_TOLERANCE = 0.02
 """Relative difference up to which two ways of computing a vector count as one; half precision needs most of it."""
@@ -82,11 +85,76 @@ class ClipFeatureMap:
             ValueError: the picture has another layout or dtype, or no pixels.
         """
         with torch.inference_mode():
-            locations = self.trunk.locations(picture)
-            rows, cols, channels = locations.shape
-            dense = self._head(locations.reshape(rows * cols, channels, 1, 1))  # each location a picture of its own
-            vectors: NDArray[np.float32] = dense.reshape(rows, cols, -1).float().cpu().numpy()
+            vectors: NDArray[np.float32] = self.values(picture).float().cpu().numpy()
         return vectors
+
+    def grid_of(self, picture: NDArray[np.uint8]) -> tuple[int, int]:
+        """(rows, cols) of the locations that stand for a picture."""
+        return self.trunk.grid_of(picture)
+
+    def embed_whole(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the head makes of the mean of all locations, at the size and aspect that the locations have.
+
+        Args:
+            picture: uint8 [H, W, 3], RGB, values 0 to 255, of any size.
+
+        Returns:
+            float32 [D], unit length. With `output_stride=None` and a picture of the trained size it is what the tower
+            says itself; on a finer grid it is the mean over more locations.
+
+        Raises:
+            ValueError: the picture has another layout or dtype, or no pixels.
+        """
+        with torch.inference_mode():
+            mean = self.trunk.locations(picture).mean(dim=(0, 1))
+            whole = self._head(mean[None, :, None, None])[0]
+            vector: NDArray[np.float32] = F.normalize(whole.float(), dim=0).cpu().numpy()
+        return vector
+
+    def embed_segments(self, picture: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One vector per segment: its mean, less a share of the picture's mean.
+
+        An analogue of Zero-guidance Segmentation (`encoders.masked_attention`) for a tower without attention, not that
+        method itself, and unmeasured: the mean of the dense vectors under the mask stands for the masked attention,
+        their mean over the picture for the class token's row, and w is the same function of the cosine of the two.
+
+        Args:
+            picture: uint8 [H, W, 3], RGB, values 0 to 255, of any size.
+            weights: float32 [S, rows, cols], 0 to 1, the share of each cell of `grid_of` that belongs to each segment.
+
+        Returns:
+            float32 [S, D], unit rows.
+
+        Raises:
+            ValueError: the weights are for another grid, out of range, or a segment has none.
+        """
+        shares = torch.from_numpy(checked_shares(weights, self.grid_of(picture)))  # [S, N]
+        with torch.inference_mode():
+            dense = self.values(picture).flatten(0, 1).float()  # [N, D]
+            means = (shares / shares.sum(dim=1, keepdim=True)).to(dense.device) @ dense  # [S, D]
+            whole = dense.mean(dim=0)
+            weight = subtraction(F.cosine_similarity(means, whole[None], dim=1))
+            unit: NDArray[np.float32] = F.normalize(means - weight[:, None] * whole, dim=1).cpu().numpy()
+        return unit
+
+    def values(self, picture: NDArray[np.uint8], window: int | None = None) -> Tensor:
+        """The dense vectors themselves, for `ProxyDense`: [rows, cols, D], on the device.
+
+        Args:
+            picture: uint8 [H, W, 3], RGB, values 0 to 255, of any size.
+            window: ignored: a convolution sees a large picture through windows anyway.
+
+        Raises:
+            ValueError: the picture has another layout or dtype, or no pixels.
+        """
+        locations = self.trunk.locations(picture)
+        rows, cols, channels = locations.shape
+        dense = self._head(locations.reshape(rows * cols, channels, 1, 1))  # each location a picture of its own
+        return dense.reshape(rows, cols, -1)
+
+    def read_values(self, values: Tensor) -> Tensor:
+        """Averaged dense vectors are in the shared space already: [n, D] as they are."""
+        return values
 
     def _head(self, maps: Tensor) -> Tensor:
         """The tower behind its feature map: [B, C, rows, cols] to [B, D]."""

@@ -1,9 +1,9 @@
 """Which class sees a picture: for the names by the CLIP's image tower, for the outlines by what was asked for."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from open_clip.timm_model import TimmModel
 from torch import nn
 
 from encoders.clip_dense import ClipDense, clip_pixels
@@ -13,9 +13,71 @@ from encoders.errors import EncoderError, UnsupportedTower
 from encoders.feature_map import FeatureMap
 from encoders.pixels import SHORT_SIDE
 from encoders.presets import CLIP_TRUNK, DenseMethod
+from encoders.proxy import ProxyDense
+from encoders.tower import is_transformer
 
 ClipVectors = ClipDense | ClipFeatureMap
 Features = PatchFeatures | FeatureMap
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Which networks see a picture, and how.
+
+    Attributes:
+        dino: a timm model for outlines, `untrained`, or `clip-trunk`.
+        dino_checkpoint: a local file that replaces its download.
+        dense: how cells get a meaning each; None means what fits the CLIP's tower alone, and so does `masked`, which
+            is about segments: `Encoders.clip` has it.
+        window: pixels; for `proxy`, see `ProxyDense`.
+        short_side: pixels that the short side of every picture is resized to.
+        device: where to compute.
+    """
+
+    dino: str
+    dino_checkpoint: Path | None = None
+    dense: DenseMethod | None = None
+    window: int | None = None
+    short_side: int = SHORT_SIDE
+    device: torch.device | str = "cpu"
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """What sees a picture; parts share a network, and what it said of the last picture, wherever they can.
+
+    Attributes:
+        features: what looks alike, for outlines.
+        dense: a vector for every cell, in the space shared with text.
+        clip: the tower behind `dense`: whole pictures (`embed_whole`), and segments by their masks (`embed_segments`,
+            on the grid of `grid_of`). It is `dense` itself unless the method is `proxy`.
+    """
+
+    features: Features
+    dense: ClipVectors | ProxyDense
+    clip: ClipVectors
+
+
+def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
+    """Put the image tower of a CLIP to work together with the network for outlines.
+
+    Args:
+        visual: `visual` of an open_clip model; moved to the device.
+        config: the other network, and the method.
+
+    Raises:
+        EncoderError: a network cannot be loaded, or a window was asked of a method that has none.
+        UnsupportedTower: a network is of a kind that does not give what is needed, or not by this method.
+        WeightsMissing: weights are not on this machine and no hub can be reached.
+    """
+    proxy = config.dense is DenseMethod.PROXY
+    of_cells = None if config.dense in (DenseMethod.PROXY, DenseMethod.MASKED) else config.dense
+    if config.window is not None and not proxy:
+        raise EncoderError(f"windows of {config.window} pixels belong to --dense {DenseMethod.PROXY.value}")
+    size, device = config.short_side, config.device
+    clip = clip_vectors(visual, of_cells, short_side=size, device=device)
+    features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)
+    return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip)
 
 
 def clip_vectors(
@@ -29,24 +91,24 @@ def clip_vectors(
 
     Args:
         visual: `visual` of an open_clip model; moved to the device.
-        method: how the last blocks of a transformer are rewritten; None means GEM for a transformer, and is all that
-            a convolutional tower takes.
+        method: how the last blocks of a transformer are rewritten; None means what `ClipDense` prefers, and is all
+            that a convolutional tower takes. For `proxy` see `load_encoders`.
         short_side: pixels that the short side of every picture is resized to.
         device: where to compute.
 
     Raises:
         UnsupportedTower: the tower is of a kind that gives no dense vectors, or not by this method.
-        EncoderError: what is recorded about its pixels cannot be used.
+        EncoderError: the method needs a second network, or what is recorded about its pixels cannot be used.
     """
     pixels = clip_pixels(visual)
-    if not isinstance(visual, TimmModel):
-        return ClipDense(visual, pixels, method or DenseMethod.GEM, short_side=short_side, device=device)
+    if is_transformer(visual):
+        return ClipDense(visual, pixels, method, short_side=short_side, device=device)
     tower = ClipFeatureMap(visual, pixels, short_side=short_side, device=device)
     if method is not None:
         raise UnsupportedTower(
             f"--dense {method.value} rewrites the last blocks of a transformer, and this CLIP's image tower is "
             f"open_clip's TimmModel around a {type(visual.trunk).__name__}, whose feature map is used as it is; "
-            "leave --dense out"
+            f"leave --dense out, or say --dense {DenseMethod.PROXY.value}"
         )
     return tower
 

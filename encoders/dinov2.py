@@ -11,6 +11,7 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from encoders.errors import EncoderError, UnsupportedTower
+from encoders.last_picture import LastPicture
 from encoders.loading import check_checkpoint, explained, quiet
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
 from encoders.presets import UNTRAINED
@@ -22,7 +23,7 @@ class PatchFeatures:
 
     M. Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", 2023; T. Darcet et al., "Vision
     Transformers Need Registers", 2023. Pictures go through one at a time, so that features depend on nothing but the
-    picture.
+    picture. Those of the last picture are remembered, because outlines and names may both be made from them.
 
     Attributes:
         dimension: C, channels of a feature.
@@ -55,6 +56,7 @@ class PatchFeatures:
         self._network: Any = network.to(device).eval()
         self._pixels = pixels
         self._short_side = short_side
+        self._features = LastPicture(self._computed)
 
     def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One feature per patch, after the network's final norm.
@@ -68,6 +70,9 @@ class PatchFeatures:
         Raises:
             ValueError: the picture has another layout or dtype, or no pixels.
         """
+        return self._features(picture).copy()  # what a caller does to it must not reach the remembered features
+
+    def _computed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows, cols = grid_size(picture.shape[0], picture.shape[1], self._short_side, self.patch)
         network_input = to_network_input(picture, rows, cols, self.patch, self._pixels)
         with torch.inference_mode():

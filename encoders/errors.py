@@ -23,6 +23,7 @@ def unsupported_vision(found: str) -> UnsupportedTower:
     """
     return UnsupportedTower(
         f"the vision tower is {found}; dense vectors need open_clip's VisionTransformer with square patches, one class "
-        "token, ResidualAttentionBlocks and no attentional pooling (such as ViT-B-16 or ViT-L-14), or its TimmModel "
+        "token, ResidualAttentionBlocks and no attentional pooling (such as ViT-B-16 or ViT-L-14), its TimmModel "
+        "around a plain vision transformer (such as ViT-B-16-SigLIP, EVA02-B-16 or MobileCLIP-B), or its TimmModel "
         "around a convolutional network with average pooling (such as mobilenetv2_100, resnet50 or convnext_base)"
     )

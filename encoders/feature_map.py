@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoders.errors import UnsupportedTower
+from encoders.last_picture import LastPicture
 from encoders.loading import quiet
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
 
@@ -59,7 +60,7 @@ class FeatureMap:
         self.patch, self.dimension = _layout_of(self._network)
         self._pixels = pixels
         self._short_side = short_side
-        self._last: tuple[NDArray[np.uint8], Tensor] | None = None
+        self._locations = LastPicture(self._computed)
 
     def embed(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One feature per location.
@@ -78,17 +79,18 @@ class FeatureMap:
 
     def locations(self, picture: NDArray[np.uint8]) -> Tensor:
         """As `embed`, on the device and in the network's own precision: [rows, cols, C], not to be written to."""
-        last = self._last
-        # Pixels are compared, not arrays: a caller may have painted over the picture meanwhile.
-        if last is not None and last[0].dtype == picture.dtype and np.array_equal(last[0], picture):
-            return last[1]
-        rows, cols = grid_size(picture.shape[0], picture.shape[1], self._short_side, self.patch)
-        network_input = to_network_input(picture, rows, cols, self.patch, self._pixels)
+        return self._locations(picture)
+
+    def grid_of(self, picture: NDArray[np.uint8]) -> tuple[int, int]:
+        """(rows, cols) of the locations that stand for a picture."""
+        return grid_size(picture.shape[0], picture.shape[1], self._short_side, self.patch)
+
+    def _computed(self, picture: NDArray[np.uint8]) -> Tensor:
+        network_input = to_network_input(picture, *self.grid_of(picture), self.patch, self._pixels)
         with torch.inference_mode():
             entering = torch.from_numpy(network_input)[None].to(next(self._network.parameters()))
             leaving = self._network.forward_features(entering)[0]  # [C, rows, cols]
             locations: Tensor = leaving.permute(1, 2, 0).contiguous()
-        self._last = picture.copy(), locations
         return locations
 
 

@@ -22,11 +22,13 @@ class Preset:
         clip: open_clip architecture, a slash, and the name of the weights.
         dino: timm model, a dot, and the name of the weights; or `clip-trunk`.
         purpose: one line for the help.
+        short_side: pixels of a picture's short side inside the networks.
     """
 
     clip: str
     dino: str
     purpose: str
+    short_side: int = 448
 
 
 class PresetName(Enum):
@@ -42,14 +44,21 @@ PRESETS = {
     PresetName.DEFAULT: Preset("ViT-B-16/openai", "vit_base_patch14_reg4_dinov2.lvd142m", "start here"),
     PresetName.TAG: Preset("ViT-L-14/openai", "vit_base_patch14_dinov2.lvd142m", "the pair of arXiv 2403.11197"),
     PresetName.POCKET: Preset(
-        f"{POCKET}/{POCKET}", CLIP_TRUNK, "one small convolutional network, inside the package: no download"
+        f"{POCKET}/{POCKET}", CLIP_TRUNK, "one small convolutional network, inside the package: no download", 288
     ),
     PresetName.UNTRAINED: Preset(UNTRAINED, UNTRAINED, "small random networks: plumbing and tests, no meaning"),
 }
 
 
 class DenseMethod(Enum):
-    """How a vision transformer's patches are given a meaning of their own; a feature map's locations have one."""
+    """How a picture's cells are given a meaning each.
+
+    MaskCLIP and GEM rewrite the last blocks of a transformer, and a feature map's locations need neither; `proxy` mixes
+    what either has to say by the affinities of the outlines' network. With `masked`, segments are not made of cells:
+    each is seen by itself, through attention that ends at its outline.
+    """
 
     MASKCLIP = "maskclip"
     GEM = "gem"
+    PROXY = "proxy"
+    MASKED = "masked"

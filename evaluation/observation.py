@@ -18,7 +18,7 @@ from evaluation.metrics.confusion import overlaps
 from evaluation.vocabulary import Vocabulary, nearest
 from labeler.labeled import LabeledImage
 from labeler.pipeline import Labeler
-from segmenter import DenseEncoder, embed_segments, load_picture, relabel
+from segmenter import DenseEncoder, load_picture, relabel
 
 Picture = NDArray[np.uint8]
 LabelMap = NDArray[np.int32]
@@ -146,7 +146,7 @@ class Observer:
     def _regions(
         self, picture: Picture, truth: LabelMap, labeled: LabeledImage, present: NDArray[np.intp]
     ) -> list[Region]:
-        vectors = embed_segments(picture, labeled.segments, self.labeler.models.clip_dense)  # float32 [S, D]
+        vectors = self.labeler.embed(picture, labeled.segments)  # float32 [S, D]
         table = overlaps(labeled.segments.label_map, truth, len(self.dataset.classes))  # int64 [S, C + 2]
         near, _ = nearest(vectors, self._vocabulary.as_concepts)
         here, _ = nearest(vectors, self._vocabulary.as_concepts, present if present.size else None)

@@ -1,36 +1,79 @@
 """Everything the labeler can be told; the commands' flags are made from this."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from encoders.presets import DenseMethod, PresetName
-from segmenter import SegmentConfig
+from labeler.methods import RECIPES, Method, Recipe
+from labeler.naming_config import Naming, NamingConfig, NamingNumbers
+from segmenter import Edges, Regions, SegmentConfig, SegmentNumbers
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelerConfig(SegmentConfig):
+class LabelerConfig(SegmentNumbers, NamingNumbers):
     """What a picture's labels depend on."""
 
     index: Path = field(default=Path("shards"), metadata={"help": "an index, or a folder of them, searched together"})
+    method: Method = field(
+        default=Method.DEFAULT, metadata={"help": "a choice for regions, edges, dense and naming, as published or ours"}
+    )
+    regions: Regions | None = field(default=None, metadata={"help": "how regions are found"})
+    edges: Edges | None = field(default=None, metadata={"help": "how their outlines are drawn in pixels"})
+    dense: DenseMethod | None = field(default=None, metadata={"help": "how regions get a meaning each"})
+    naming: Naming | None = field(default=None, metadata={"help": "how they are named"})
+    window: int | None = field(
+        default=None, metadata={"help": "proxy: CLIP sees large pictures by windows of so many pixels (default: whole)"}
+    )
     preset: PresetName | None = field(default=None, metadata={"help": "pair of networks (default: the index's)"})
     clip_checkpoint: Path | None = field(default=None, metadata={"help": "the CLIP's weights in a local file"})
     dino: str = field(
         default="", metadata={"help": "another timm model for outlines, or clip-trunk", "metavar": "MODEL"}
     )
     dino_checkpoint: Path | None = field(default=None, metadata={"help": "the DINOv2's weights in a local file"})
-    dense: DenseMethod | None = field(
-        default=None, metadata={"help": "how CLIP's patches get a meaning each (default: what fits its image tower)"}
+    short_side: int | None = field(
+        default=None, metadata={"help": "pixels of a picture's short side inside the networks (default: the preset's)"}
     )
-    short_side: int = field(default=448, metadata={"help": "pixels of a picture's short side inside the networks"})
-    neighbours: int = field(default=10, metadata={"help": "captions retrieved for a segment, TAG's value"})
     batch_size: int = field(default=8, metadata={"help": "pictures whose segments are searched together"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1 or mps", "metavar": "DEVICE"})
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("short_side", "neighbours", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least 1")
+        SegmentNumbers.__post_init__(self)
+        NamingNumbers.__post_init__(self)
+        for name in ("short_side", "batch_size", "window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The method's choices, where no other was made."""
+        own = RECIPES[self.method]
+        return Recipe(
+            self.regions or own.regions, self.edges or own.edges, self.dense or own.dense, self.naming or own.naming
+        )
+
+    @property
+    def cutting(self) -> SegmentConfig:
+        """For the segmenter."""
+        return SegmentConfig(regions=self.recipe.regions, edges=self.recipe.edges, **_numbers(self, SegmentNumbers))
+
+    @property
+    def wording(self) -> NamingConfig:
+        """For naming."""
+        return NamingConfig(naming=self.recipe.naming, **_numbers(self, NamingNumbers))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Everything that labels depend on besides networks and index, as it goes into the outputs."""
+        recipe = self.recipe
+        choices = {name: getattr(recipe, name).value for name in ("regions", "edges", "naming")}
+        numbers = {**_numbers(self, SegmentNumbers), **_numbers(self, NamingNumbers), "window": self.window}
+        return {"method": self.method.value, **choices, **numbers}
+
+
+def _numbers(config: Any, kind: type[Any]) -> dict[str, Any]:
+    return {each.name: getattr(config, each.name) for each in fields(kind)}
 
 
 @dataclass(frozen=True, kw_only=True)

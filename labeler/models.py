@@ -1,12 +1,32 @@
 """The two networks of a labeler, loaded as an index asks for them."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from encoders.presets import PRESETS, PresetName
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.presets import PRESETS, DenseMethod, PresetName
 from labeler.config import LabelerConfig
 from labeler.retriever import Retriever
 from segmenter import DenseEncoder
 from shards import EncoderMismatch
+
+
+class Clip(Protocol):
+    """A CLIP's image tower, which sees wholes and not only cells."""
+
+    def embed_whole(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """A picture uint8 [H, W, 3] as one vector: float32 [D], unit length."""
+        ...
+
+    def grid_of(self, picture: NDArray[np.uint8]) -> tuple[int, int]:
+        """(rows, cols) of the cells in which it sees a picture."""
+        ...
+
+    def embed_segments(self, picture: NDArray[np.uint8], weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Segments through their masks, shares of cells [S, rows, cols]: float32 [S, D], unit rows."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -18,12 +38,18 @@ class Models:
         clip_dense: CLIP, for names.
         preset: the pair's name, shown in every output.
         description: one readable line each, for the outputs.
+        clip: the tower behind `clip_dense`, which sees whole pictures, too; None if nothing shall.
+        masked: whether segments are seen through `clip`'s masks instead of through `clip_dense`.
+        short_side: pixels of a picture's short side inside the networks, for the outputs; None if they have no such.
     """
 
     patch_features: DenseEncoder
     clip_dense: DenseEncoder
     preset: str
     description: dict[str, str]
+    clip: Clip | None = None
+    masked: bool = False
+    short_side: int | None = None
 
 
 def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
@@ -33,7 +59,7 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
         EncoderError: a network cannot be loaded; the message says how to go on.
         EncoderMismatch: the CLIP is not the one that made the index.
     """
-    from encoders.dense import clip_vectors, patch_features  # torch loads here, once the index is known to be sound
+    from encoders.dense import EncoderConfig, load_encoders  # torch loads here, once the index is known to be sound
     from encoders.identity import identify, source_of
     from encoders.loading import pick_device
     from encoders.weights import clip_tokenizer, load_clip
@@ -44,13 +70,30 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
     clip = load_clip(source)
     identity = identify(clip, clip_tokenizer(source))
     retriever.require(identity)
-    name = config.dino or PRESETS[preset].dino
-    dense = clip_vectors(clip.network.visual, config.dense, short_side=config.short_side, device=device)
+    dense, name = config.recipe.dense, config.dino or PRESETS[preset].dino
+    short_side = config.short_side or PRESETS[preset].short_side
+    wanted = EncoderConfig(
+        dino=name,
+        dino_checkpoint=config.dino_checkpoint,
+        dense=dense,
+        window=config.window,
+        short_side=short_side,
+        device=device,
+    )
+    encoders = load_encoders(clip.network.visual, wanted)
+    masked = dense is DenseMethod.MASKED
     return Models(
-        patch_features=patch_features(name, dense, config.dino_checkpoint, short_side=config.short_side, device=device),
-        clip_dense=dense,
+        patch_features=encoders.features,
+        clip_dense=encoders.dense,
         preset=preset.value,
-        description={"clip": identity.describe(), "dino": name, "dense": dense.method},
+        description={
+            "clip": identity.describe(),
+            "dino": name,
+            "dense": dense.value if dense is not None and masked else encoders.dense.method,
+        },
+        clip=encoders.clip,
+        masked=masked,
+        short_side=short_side,
     )
 
 

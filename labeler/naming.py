@@ -1,56 +1,66 @@
-"""From retrieved captions to a name: the concepts they hold, weighed by the segment and by the captions."""
+"""From what was retrieved for a picture to the names of its segments."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from labeler.labeled import UNKNOWN, Evidence, Label, Name
-
-TEMPERATURE = 0.01
-"""CLIP's own: its logits are cosines times 100, so what is 0.01 nearer weighs e times more."""
-
-ALTERNATIVES = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """The concepts that a segment's captions hold.
-
-    Attributes:
-        words: n concepts, in order of first appearance.
-        vectors: float32 [n, d], unit rows.
-        held: bool [n, k], whether caption k holds concept n.
-    """
-
-    words: Sequence[str]
-    vectors: NDArray[np.float32]
-    held: NDArray[np.bool_]
+from labeler.answers import EVIDENCE, Named, to_label, to_unknown
+from labeler.gating import allowed, is_unknown, shares
+from labeler.labeled import Label
+from labeler.merging import merge_equal
+from labeler.naming_config import Naming, NamingConfig
+from labeler.retriever import Retriever
+from labeler.scoring import pool_words, score_words
+from labeler.seen import Seen
+from labeler.tag_naming import name_as_tag
+from labeler.zero_guidance import name_by_zero_guidance
 
 
-def choose_label(vector: NDArray[np.float32], evidence: Sequence[Evidence], candidates: Candidates) -> Label:
-    """Name a segment.
+def name_picture(seen: Seen, retriever: Retriever, config: NamingConfig) -> Named:
+    """Name the segments of a picture.
 
-    A concept's logit is its cosine to the segment over `TEMPERATURE`, as CLIP would classify it among the candidates,
-    plus the logarithm of its support: the share of the retrieval weight, softmax(cosine / `TEMPERATURE`), of the
-    captions that hold it. Scores are the softmax of the logits. Equal scores are ordered by the alphabet.
+    The same picture, index and configuration give the same names, whatever else is looked up or named beside it.
 
     Args:
-        vector: float32 [d], unit length.
-        evidence: k captions.
-        candidates: their concepts.
+        seen: S segments and what was retrieved for them.
+        retriever: where words come from.
+        config: the method and its settings.
     """
-    if not len(candidates.words):
-        return Label(Name(UNKNOWN, 0.0), (), tuple(evidence))
-    cosines = np.array([hit.score for hit in evidence])
-    support = candidates.held @ _softmax(cosines / TEMPERATURE)
-    scores = _softmax(candidates.vectors.astype(np.float64) @ vector / TEMPERATURE + np.log(support))
-    ranked = sorted(range(len(scores)), key=lambda place: (-scores[place], candidates.words[place]))
-    names = [Name(candidates.words[place], float(scores[place])) for place in ranked[: ALTERNATIVES + 1]]
-    return Label(names[0], tuple(names[1:]), tuple(evidence))
+    return METHODS[config.naming](seen, retriever, config)
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
+def name_by_score(seen: Seen, retriever: Retriever, config: NamingConfig) -> Named:
+    """The default: every word of the captions and many more are weighed, then once more over the whole picture.
+
+    A label's score is its share, the softmax of the scores over `TEMPERATURE`, among all words that were considered
+    for the segment: its own, dropped or not, and those that the whole picture holds.
+    """
+    pool = pool_words(seen, retriever)  # W words
+    scores = score_words(seen, pool, retriever, config)  # float64 [S, W], in cosines
+    may = allowed(scores, pool.own, config.gate)  # bool [S, W]
+    share = shares(scores, pool.own | may)  # float64 [S, W], rows sum to 1
+    labels = []
+    for row in range(len(scores)):
+        words = np.flatnonzero(may[row])
+        words = words[np.argsort(-scores[row, words], kind="stable")]
+        evidence = retriever.evidence(seen.hits.nearest(row, EVIDENCE))
+        label = to_label(pool.numbers[words], share[row, words], evidence, retriever)
+        unknown = is_unknown(scores[row, words], label.name.score, config)
+        labels.append(to_unknown(label) if unknown else label)
+    return _merged(labels, seen, config)
+
+
+def _merged(labels: Sequence[Label], seen: Seen, config: NamingConfig) -> Named:
+    """Touching segments of one name become one, with the label of the largest."""
+    if config.keep_equal:
+        return Named(tuple(labels), np.arange(len(labels)))
+    groups = merge_equal([label.name.label for label in labels], seen.pooled.pairs)
+    largest = np.array([max(np.flatnonzero(groups == group), key=seen.pooled.areas.__getitem__) for group in groups])
+    return Named(tuple(labels[row] for row in largest), largest)
+
+
+METHODS: dict[Naming, Callable[[Seen, Retriever, NamingConfig], Named]] = {
+    Naming.DEFAULT: name_by_score,
+    Naming.TAG: name_as_tag,
+    Naming.ZERO_GUIDANCE: name_by_zero_guidance,
+}

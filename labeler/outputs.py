@@ -31,15 +31,7 @@ def describe_run(labeler: Labeler) -> dict[str, Any]:
         "preset": labeler.models.preset,
         **labeler.models.description,
         "indexes": {index.name: index.manifest.digest for index in labeler.retriever.indexes},
-        "settings": {
-            "regions": config.regions.value,
-            "k": config.k,
-            "seed": config.seed,
-            "restarts": config.restarts,
-            "iterations": config.iterations,
-            "short_side": config.short_side,
-            "neighbours": config.neighbours,
-        },
+        "settings": {**config.settings, "short_side": labeler.models.short_side},
     }
 
 

@@ -1,6 +1,7 @@
 """Pixels to names on one page."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 
 from labeler.config import LabelerConfig
 from labeler.labeled import LabeledImage
+from labeler.merging import regroup
 from labeler.models import Models, load_models
-from labeler.naming import choose_label
+from labeler.naming import name_picture
 from labeler.retriever import Retriever
-from segmenter import Segments, embed_segments, load_picture, segment
+from labeler.seen import Pooled, look_up
+from segmenter import Segments, cell_shares, embed_segments, load_picture, neighbours, segment
 
 Picture = NDArray[np.uint8]
 
@@ -56,14 +59,18 @@ class Labeler:
             yield from label_batch(batch, self.models, self.retriever, self.config)
 
     def name(self, picture: Picture, segments: Segments) -> LabeledImage:
-        """Name segments that are given, as this labeler names its own.
+        """Name segments that are given, as this labeler names its own; each stays a segment of its own.
 
         Args:
             picture: uint8 [H, W, 3] RGB.
             segments: S segments of that picture.
         """
-        vectors = embed_segments(picture, segments, self.models.clip_dense)  # float32 [S, D], unit rows
-        return name_segments([segments], [vectors], self.retriever, self.config)[0]
+        apart = replace(see(picture, segments, self.models), pairs=np.zeros((0, 2), np.int64))
+        return name_segments([segments], [apart], self.retriever, self.config)[0]
+
+    def embed(self, picture: Picture, segments: Segments) -> NDArray[np.float32]:
+        """Segments in the space shared with text: float32 [S, D], unit rows."""
+        return embed(picture, segments, self.models)
 
 
 def label_batch(
@@ -78,34 +85,47 @@ def label_batch(
         pictures: uint8 [H, W, 3] each.
         models: what sees them.
         retriever: where words come from.
-        config: how many segments and captions.
+        config: how they are cut and named.
     """
-    regions, vectors = [], []
+    cut, seen = [], []
     for picture in pictures:  # outlines and names of one picture directly after another: they may share a network
-        regions.append(segment(picture, models.patch_features, config))  # S_i segments
-        vectors.append(embed_segments(picture, regions[-1], models.clip_dense))  # float32 [S_i, D], unit rows
-    return name_segments(regions, vectors, retriever, config)
+        cut.append(segment(picture, models.patch_features, config.cutting))  # S_i segments
+        seen.append(see(picture, cut[-1], models))  # float32 [S_i, D], unit rows, and what touches what
+    return name_segments(cut, seen, retriever, config)
+
+
+def see(picture: Picture, segments: Segments, models: Models) -> Pooled:
+    """What the networks say of the segments of a picture, and of the picture as a whole."""
+    pairs, _ = neighbours(segments)
+    whole = None if models.clip is None else models.clip.embed_whole(picture)
+    return Pooled(embed(picture, segments, models), segments.areas, pairs - 1, whole)
+
+
+def embed(picture: Picture, segments: Segments, models: Models) -> NDArray[np.float32]:
+    """Segments in the space shared with text: means of dense vectors, or each through its own mask.
+
+    Returns:
+        float32 [S, D], unit rows.
+    """
+    if not models.masked:
+        return embed_segments(picture, segments, models.clip_dense)
+    assert models.clip is not None, "masks are for a tower"
+    rows, cols = models.clip.grid_of(picture)
+    return models.clip.embed_segments(picture, cell_shares(segments, rows, cols))
 
 
 def name_segments(
-    regions: Sequence[Segments], vectors: Sequence[NDArray[np.float32]], retriever: Retriever, config: LabelerConfig
+    cut: Sequence[Segments], seen: Sequence[Pooled], retriever: Retriever, config: LabelerConfig
 ) -> list[LabeledImage]:
-    """Segments and where they lie among the captions -> a name and its evidence each.
+    """Segments and where they lie among the captions -> a name and its evidence each; what is one thing becomes one.
 
     Args:
-        regions: S_i segments of each picture.
-        vectors: float32 [S_i, D], unit rows, for each picture.
+        cut: S_i segments of each picture.
+        seen: their vectors.
         retriever: where words come from.
-        config: how many captions.
+        config: how they are named.
     """
-    hits = iter(retriever.search(np.concatenate(vectors), config.neighbours))  # S captions x k
-    return [
-        LabeledImage(
-            segments,
-            tuple(
-                choose_label(vector, evidence, retriever.candidates(evidence))
-                for vector, evidence in zip(rows, islice(hits, segments.count), strict=True)
-            ),
-        )
-        for segments, rows in zip(regions, vectors, strict=True)
-    ]
+    wording = config.wording
+    found = look_up(seen, retriever, wording)  # captions and words, one search for all pictures
+    named = [name_picture(each, retriever, wording) for each in found]
+    return [regroup(segments, each.labels, each.groups) for segments, each in zip(cut, named, strict=True)]

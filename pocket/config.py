@@ -19,7 +19,7 @@ class PocketConfig:
     block_steps: int = field(default=1400, metadata={"help": "first stage: batches of 16 crops"})
     joint_steps: int = field(default=1600, metadata={"help": "second stage: batches of 24 crops"})
     refine_steps: int = field(default=700, metadata={"help": "third stage: batches of 24 crops"})
-    text_steps: int = field(default=2500, metadata={"help": "fourth stage: batches of 512 lines"})
+    text_steps: int = field(default=1500, metadata={"help": "fourth stage: batches of 512 lines"})
     captions: int = field(default=100_000, metadata={"help": "fourth stage: captions that are read"})
     seed: int = field(default=0, metadata={"help": "of weights, order and crops"})
     device: str = field(default="cpu", metadata={"help": "cpu or cuda"})

@@ -2,27 +2,36 @@
 
     picture   load_picture(path)                            uint8 [H, W, 3], RGB
     segments  segment(picture, patch_features, config)      label map int32 [H, W], values 1 to S
+    tree      merge_tree(mean features of segments)         int [S - 1, 2], which belong together, most alike first
     vectors   embed_segments(picture, segments, clip_dense) float32 [S, D], unit rows
 
 Networks come in from outside as objects with one method, `embed` (`DenseEncoder`).
 """
 
+from segmenter.config import Edges, Regions, SegmentConfig, SegmentNumbers
 from segmenter.errors import PictureError
+from segmenter.grid import cell_shares
 from segmenter.kmeans import kmeans
+from segmenter.parts import merge_tree, neighbours
 from segmenter.pictures import load_picture
-from segmenter.pipeline import DenseEncoder, Regions, SegmentConfig, embed_segments, segment
+from segmenter.pipeline import DenseEncoder, embed_segments, segment
 from segmenter.pool import pool_by_segment
 from segmenter.segments import Segments, relabel
 
 __all__ = [
     "DenseEncoder",
+    "Edges",
     "PictureError",
     "Regions",
     "SegmentConfig",
+    "SegmentNumbers",
     "Segments",
+    "cell_shares",
     "embed_segments",
     "kmeans",
     "load_picture",
+    "merge_tree",
+    "neighbours",
     "pool_by_segment",
     "relabel",
     "segment",

@@ -1,16 +1,19 @@
 """Pixels in, segments out; pixels and segments in, segment vectors out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from segmenter.config import Edges, Regions, SegmentConfig
+from segmenter.crf import crf_argmax
+from segmenter.guided import guided_argmax
 from segmenter.kmeans import kmeans
+from segmenter.parts import agglomerate
 from segmenter.pool import pool_by_segment, unit_rows
-from segmenter.segments import MAX_SEGMENTS, Segments, relabel
+from segmenter.segments import Segments, relabel
+from segmenter.tree import tree_regions
 from segmenter.upsample import upsample_argmax
 
 Picture = npt.NDArray[np.uint8]
@@ -32,42 +35,13 @@ class DenseEncoder(Protocol):
         ...
 
 
-class Regions(Enum):
-    """Ways of finding regions; each is a row of `REGIONS`."""
-
-    KMEANS = "kmeans"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SegmentConfig:
-    """How a picture is cut into segments.
-
-    Raises:
-        ValueError: a number has no meaning; the message says which.
-    """
-
-    regions: Regions = field(default=Regions.KMEANS, metadata={"help": "how regions are found"})
-    k: int = field(default=15, metadata={"help": "regions k-means looks for, TAG's value"})
-    seed: int = field(default=0, metadata={"help": "of the random choices, so that a rerun repeats them"})
-    restarts: int = field(default=8, metadata={"help": "k-means runs, of which the best counts, TAG's value"})
-    iterations: int = field(default=100, metadata={"help": "rounds per k-means run at most, TAG's value"})
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.k <= MAX_SEGMENTS:
-            raise ValueError(f"k is {self.k}, expected 1 to {MAX_SEGMENTS}")
-        if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}, expected 0 or more")
-        if self.restarts < 1 or self.iterations < 1:
-            raise ValueError(f"restarts is {self.restarts} and iterations {self.iterations}, expected 1 or more")
-
-
 def segment(picture: Picture, patch_features: DenseEncoder, config: SegmentConfig) -> Segments:
     """Cut a picture into regions that look alike to a network.
 
     Args:
         picture: uint8 [H, W, 3], RGB.
         patch_features: what the picture looks like, e.g. DINOv2's patch tokens.
-        config: how many regions, and how they are found.
+        config: how many regions, how they are found, and how their outlines are drawn.
 
     Returns:
         Segments of the picture's own size, numbered in the order in which they are met from the top left. There may
@@ -76,10 +50,9 @@ def segment(picture: Picture, patch_features: DenseEncoder, config: SegmentConfi
     Raises:
         ValueError: the network returned no grid of finite vectors.
     """
-    height, width = picture.shape[:2]
     features = _embed(picture, patch_features)  # float32 [rows, cols, C]
     scores = REGIONS[config.regions](features, config)  # float32 [rows, cols, k']
-    label_map = upsample_argmax(scores, height, width)  # int32 [H, W]
+    label_map = EDGES[config.edges](picture, scores, config)  # int32 [H, W], values 0 to k' - 1
     return relabel(label_map)  # S <= k' segments
 
 
@@ -125,9 +98,36 @@ def kmeans_scores(features: Grid, config: SegmentConfig) -> Grid:
     return rows @ centres.T
 
 
+def tree_scores(features: Grid, config: SegmentConfig) -> Grid:
+    """1 where a cell belongs to a region of `tree_regions`, else 0: float32 [rows, cols, k'].
+
+    Cosines to the regions' means would give cells to regions far away; as scores they measured worse.
+    """
+    return _membership(tree_regions(features, config))
+
+
+def agglomeration_scores(features: Grid, config: SegmentConfig) -> Grid:
+    """1 where a cell belongs to a part of `agglomerate`, else 0: float32 [rows, cols, k'], k' <= `config.parts`."""
+    return _membership(agglomerate(features, config.parts))
+
+
+def _membership(regions: npt.NDArray[np.intp]) -> Grid:
+    """From [rows, cols], values 0 to k - 1, to float32 [rows, cols, k], one 1 per cell."""
+    return np.eye(int(regions.max()) + 1, dtype=np.float32)[regions]
+
+
 # A way of finding regions scores every cell of the grid for every region: [rows, cols, C] -> float32 [rows, cols, k'].
 REGIONS: dict[Regions, Callable[[Grid, SegmentConfig], Grid]] = {
     Regions.KMEANS: kmeans_scores,
+    Regions.TREE: tree_scores,
+    Regions.AGGLOMERATION: agglomeration_scores,
+}
+
+# A way of drawing outlines gives every pixel of a picture to one of k' regions: int32 [H, W].
+EDGES: dict[Edges, Callable[[Picture, Grid, SegmentConfig], npt.NDArray[np.int32]]] = {
+    Edges.NONE: lambda picture, scores, _: upsample_argmax(scores, *picture.shape[:2]),
+    Edges.GUIDED: lambda picture, scores, _: guided_argmax(picture, scores),
+    Edges.CRF: lambda picture, scores, config: crf_argmax(picture, scores, config.temperature),
 }
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from segmenter.grid import grid_weights
 from segmenter.segments import Segments
-from segmenter.upsample import grid_weights
 
 
 def pool_by_segment(dense: npt.NDArray[np.float32], segments: Segments) -> npt.NDArray[np.float32]:

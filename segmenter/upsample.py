@@ -12,8 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from segmenter.segments import Segments
-
 Indices = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float32]
 
@@ -70,42 +68,55 @@ def upsample_argmax(scores: Floats, height: int, width: int) -> npt.NDArray[np.i
     wide = maps[:, :, left] + along_x * (maps[:, :, right] - maps[:, :, left])  # float32 [k, rows, width]
     above, below, along_y = axis_weights(height, rows)
     winners = np.empty((height, width), dtype=np.int32)
-    for band in _bands(height, width):
+    for band in bands(height, width):
         winners[band] = _blend_argmax(wide, above[band], below[band], along_y[band, None])
     return winners
 
 
-def grid_weights(segments: Segments, rows: int, cols: int) -> Floats:
-    """How much of each segment falls to each cell: U transposed, applied to every segment's mask.
-
-    For dense values d on the grid, sum(U d over the segment's pixels) = sum(weights * d), so a mean over pixels needs
-    no values at pixels. A segment's weights sum to its area.
+def upsample(values: Floats, height: int, width: int) -> Floats:
+    """U applied to each of k maps, all kept, which takes k times a picture's memory.
 
     Args:
-        segments: S masks of a picture of H x W pixels.
-        rows: of the grid.
-        cols: of the grid.
+        values: float32 [rows, cols, k].
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
 
     Returns:
-        float32 [S, rows, cols], >= 0, in pixels.
+        float32 [height, width, k].
 
     Raises:
-        ValueError: the grid has no cells.
+        ValueError: an axis without pixels or cells.
     """
-    height, width = segments.size
-    count = segments.count
-    left, right, along_x = axis_weights(width, cols)
-    above, below, along_y = axis_weights(height, rows)
-    weights = np.zeros((rows, count, cols))
-    for band in _bands(height, max(width, count * cols)):
-        lines = _sum_along_x(segments.label_map[band] - 1, count, cols, (left, right, along_x))
-        fraction = along_y[band, None, None]
-        np.add.at(weights, above[band], lines * (1 - fraction))
-        np.add.at(weights, below[band], lines * fraction)
-    return np.ascontiguousarray(weights.transpose(1, 0, 2), dtype=np.float32)
+    left, right, along_x = axis_weights(width, values.shape[1])
+    above, below, along_y = axis_weights(height, values.shape[0])
+    wide = values[:, left] + along_x[:, None] * (values[:, right] - values[:, left])  # float32 [rows, width, k]
+    lower: Floats = wide[below] - wide[above]
+    lower *= along_y[:, None, None]
+    lower += wide[above]
+    return lower
 
 
-def _bands(height: int, row_cost: int) -> Iterator[slice]:
+def nearest_labels(label_map: npt.NDArray[np.int32], height: int, width: int) -> npt.NDArray[np.int32]:
+    """Labels of a resized picture for the picture itself: each pixel takes the one that its centre falls into.
+
+    >>> nearest_labels(np.array([[1, 2]], dtype=np.int32), 2, 4).tolist()
+    [[1, 1, 2, 2], [1, 1, 2, 2]]
+
+    Args:
+        label_map: int32 [h, w].
+        height: of the picture, in pixels.
+        width: of the picture, in pixels.
+
+    Returns:
+        int32 [height, width].
+    """
+    rows, cols = (
+        (np.arange(to) * 2 + 1) * of // (2 * to) for to, of in zip((height, width), label_map.shape, strict=True)
+    )
+    return label_map[rows[:, None], cols]
+
+
+def bands(height: int, row_cost: int) -> Iterator[slice]:
     """Cut rows 0 to height into slices of about `BAND_PIXELS` / row_cost rows, one row at least."""
     step = max(1, BAND_PIXELS // row_cost)
     return (slice(top, min(top + step, height)) for top in range(0, height, step))
@@ -124,27 +135,3 @@ def _blend_argmax(wide: Floats, above: Indices, below: Indices, fraction: Floats
         np.copyto(winner, number, where=score > best)
         np.maximum(best, score, out=best)
     return winner
-
-
-def _sum_along_x(
-    labels: npt.NDArray[np.int32], count: int, cols: int, taps: tuple[Indices, Indices, Floats]
-) -> npt.NDArray[np.float64]:
-    """The x half of the adjoint: what each segment gives to each column of cells, line by line.
-
-    Args:
-        labels: int32 [band, W], values 0 to count - 1.
-        count: S.
-        cols: of the grid.
-        taps: `axis_weights(W, cols)`.
-
-    Returns:
-        float64 [band, S, cols].
-    """
-    left, right, fraction = taps
-    lines = len(labels)
-    start = (np.arange(lines)[:, None] * count + labels) * cols  # of each pixel's row of cells in the flat result
-    sums = np.zeros(lines * count * cols)
-    for cell, weight in ((left, 1 - fraction), (right, fraction)):
-        weights = np.broadcast_to(weight, labels.shape).ravel()
-        sums += np.bincount((start + cell).ravel(), weights=weights, minlength=sums.size)
-    return sums.reshape(lines, count, cols)

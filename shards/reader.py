@@ -168,9 +168,34 @@ class Concepts:
         if starts[0] < 0 or starts[-1] > len(self._links) or (sizes < 0).any():
             raise ShardDamaged(f"{self._starts_path}: not ascending from row {first} to row {first + rows}")
         ids: NDArray[np.int32] = self._links[starts[0] : starts[-1]]
-        if ids.size and (ids.min() < 0 or ids.max() >= len(self)):
-            raise ShardDamaged(f"{self._links_path}: links of row {first} or later are not ids of concepts")
+        self._require_ids(ids, first)
         return sizes, ids
+
+    def of_each(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Concepts of captions that stand anywhere, in the order asked for.
+
+        Args:
+            rows: int64 [n], global rows.
+
+        Returns:
+            How many each caption holds, int64 [n], and their ids one after the other, int32 [links].
+
+        Raises:
+            ShardDamaged: they are no ids of this index.
+        """
+        self._rows.require_all(rows)
+        first, last = self._starts[rows], self._starts[rows + 1]
+        sizes = last - first
+        if (first < 0).any() or (last > len(self._links)).any() or (sizes < 0).any():
+            raise ShardDamaged(f"{self._starts_path}: not ascending where rows {rows.min()} to {rows.max()} begin")
+        skipped = np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
+        ids: NDArray[np.int32] = self._links[skipped + np.arange(len(skipped))]
+        self._require_ids(ids, int(rows.min()) if rows.size else 0)
+        return sizes, ids
+
+    def _require_ids(self, ids: NDArray[np.int32], row: int) -> None:
+        if ids.size and (ids.min() < 0 or ids.max() >= len(self)):
+            raise ShardDamaged(f"{self._links_path}: links of row {row} or later are not ids of concepts")
 
     def part_vectors(self) -> list[NDArray[np.float16]]:
         """All vectors, float16 [n, d] for each part, mapped and read-only."""

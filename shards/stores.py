@@ -45,6 +45,16 @@ class Parts:
             has = f"{unit}s 0 to {last}" if len(self) else f"no {unit}s"
             raise IndexError(f"{unit} {number} of {self._folder}, which has {has}")
 
+    def require_all(self, numbers: NDArray[np.int64]) -> None:
+        """Refuse numbers that are not there.
+
+        Raises:
+            IndexError: one is below 0 or too large.
+        """
+        if numbers.size:
+            self.require(int(numbers.min()))
+            self.require(int(numbers.max()))
+
     def _place(self, number: int) -> tuple[int, int]:
         """Part, and number inside it."""
         self.require(number)
@@ -70,10 +80,14 @@ class Vectors(Parts):
 
     def take(self, numbers: Numbers) -> NDArray[np.float32]:
         """Vectors in the order asked for: float32 [n, d], unit rows to within float16 rounding."""
-        taken = np.empty((len(numbers), self._dimension), np.float32)
-        for place, number in enumerate(numbers):
-            part, local = self._place(int(number))
-            taken[place] = self.parts[part][local]
+        wanted = np.asarray(numbers, np.int64)
+        self.require_all(wanted)
+        starts = np.array(self._starts)
+        parts = np.searchsorted(starts, wanted, side="right") - 1
+        taken = np.empty((len(wanted), self._dimension), np.float32)
+        for part in np.unique(parts):
+            here = parts == part
+            taken[here] = self.parts[part][wanted[here] - starts[part]]
         return taken
 
 

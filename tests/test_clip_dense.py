@@ -15,10 +15,13 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from encoders.attention import DenseMethod, gem_streams, maskclip, ordinary
-from encoders.clip_dense import ClipDense, clip_pixels, resample_positions
+from encoders.attention import METHODS, gem, maskclip
+from encoders.blocks import OpenClipBlock, Stream, ordinary
+from encoders.clip_dense import ClipDense, clip_pixels
 from encoders.errors import EncoderError, UnsupportedTower
+from encoders.open_clip_tower import OpenClipTower, resample_positions
 from encoders.pixels import Interpolation, PixelSpec, grid_size, to_network_input
+from encoders.presets import DenseMethod
 
 PIXELS = PixelSpec((0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
 Array = NDArray[np.float64]
@@ -147,9 +150,13 @@ def positions_by_open_clip(visual: VisionTransformer, grid: Grid) -> Tensor:
     return state["visual.positional_embedding"]
 
 
-def slow_dense(visual: VisionTransformer, method: DenseMethod, network_input: NDArray[np.float32], grid: Grid) -> Array:
-    """float64 [rows, cols, D] straight from the formulas."""
-    weights = {name: w.detach().numpy().astype(np.float64) for name, w in visual.state_dict().items()}
+def slow_weights(visual: VisionTransformer) -> dict[str, Array]:
+    return {name: w.detach().numpy().astype(np.float64) for name, w in visual.state_dict().items()}
+
+
+def slow_tokens(visual: VisionTransformer, network_input: NDArray[np.float32], grid: Grid) -> Array:
+    """[T, W], input of the first block."""
+    weights = slow_weights(visual)
     columns = [weights["class_embedding"]]
     for row in range(grid[0]):
         for col in range(grid[1]):
@@ -158,12 +165,25 @@ def slow_dense(visual: VisionTransformer, method: DenseMethod, network_input: ND
     tokens: Array = np.array(columns) + positions_by_open_clip(visual, grid).numpy().astype(np.float64)
     if "ln_pre.weight" in weights:
         tokens = layer_norm(tokens, weights["ln_pre.weight"], weights["ln_pre.bias"])
-    blocks = [SlowBlock(weights, number) for number in range(len(visual.transformer.resblocks))]
-    tokens = {DenseMethod.MASKCLIP: slow_maskclip, DenseMethod.GEM: slow_gem}[method](blocks, tokens)
+    return tokens
+
+
+def slow_blocks(visual: VisionTransformer) -> list[SlowBlock]:
+    return [SlowBlock(slow_weights(visual), number) for number in range(len(visual.transformer.resblocks))]
+
+
+def slow_read(visual: VisionTransformer, tokens: Array) -> Array:
+    """[..., W] behind the blocks to [..., D]."""
+    weights = slow_weights(visual)
     tokens = layer_norm(tokens, weights["ln_post.weight"], weights["ln_post.bias"])
-    if "proj" in weights:
-        tokens = tokens @ weights["proj"]
-    return tokens[1:].reshape(*grid, -1)
+    return tokens @ weights["proj"] if "proj" in weights else tokens
+
+
+def slow_dense(visual: VisionTransformer, method: DenseMethod, network_input: NDArray[np.float32], grid: Grid) -> Array:
+    """float64 [rows, cols, D] straight from the formulas."""
+    rewritten = {DenseMethod.MASKCLIP: slow_maskclip, DenseMethod.GEM: slow_gem}[method]
+    tokens = rewritten(slow_blocks(visual), slow_tokens(visual, network_input, grid))
+    return slow_read(visual, tokens[1:]).reshape(*grid, -1)
 
 
 def slow_maskclip(blocks: list[SlowBlock], tokens: Array) -> Array:
@@ -186,7 +206,7 @@ def slow_gem(blocks: list[SlowBlock], tokens: Array) -> Array:
 
 
 @pytest.mark.parametrize("grid", [TRAINED, OTHER], ids=["trained", "other"])
-@pytest.mark.parametrize("method", list(DenseMethod), ids=lambda method: method.value)
+@pytest.mark.parametrize("method", list(METHODS), ids=lambda method: method.value)
 def test_equals_the_formulas(method: DenseMethod, grid: Grid) -> None:
     visual = tower()
     picture = picture_of(grid)
@@ -199,7 +219,7 @@ def test_equals_the_formulas(method: DenseMethod, grid: Grid) -> None:
     np.testing.assert_allclose(vectors, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("method", list(DenseMethod), ids=lambda method: method.value)
+@pytest.mark.parametrize("method", list(METHODS), ids=lambda method: method.value)
 @pytest.mark.parametrize(
     "options",
     [
@@ -219,7 +239,7 @@ def test_equals_the_formulas_for_every_kind_of_tower(method: DenseMethod, option
     np.testing.assert_allclose(vectors, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("method", list(DenseMethod), ids=lambda method: method.value)
+@pytest.mark.parametrize("method", list(METHODS), ids=lambda method: method.value)
 def test_a_tower_without_projection_keeps_its_width(method: DenseMethod) -> None:
     visual = tower(layers=2)
     visual.proj = None
@@ -250,34 +270,41 @@ def test_the_ordinary_stream_is_open_clips_own(axes: str, ls_init_value: float |
     for block in visual.transformer.resblocks:
         block.attn.batch_first = batch_first
     network_input = torch.from_numpy(to_network_input(picture_of(TRAINED), *TRAINED, PATCH, PIXELS))[None]
-    encoder = dense(visual, DenseMethod.GEM)
+    tower_apart = OpenClipTower(visual)
     with torch.inference_mode():
-        tokens = encoder._tokens(network_input, TRAINED)
-        torch.testing.assert_close(tokens, visual._embeds(network_input))
-        stream, _ = gem_streams(visual.transformer.resblocks, tokens)
-        torch.testing.assert_close(stream, visual.transformer(tokens), rtol=1e-4, atol=1e-5)
-        pooled = visual.ln_post(stream)[:, 0] @ visual.proj
-        torch.testing.assert_close(pooled, visual(network_input), rtol=1e-4, atol=1e-5)
+        stream = tower_apart.enter(network_input, TRAINED)
+        tokens = visual._embeds(network_input)
+        for number, block in enumerate(visual.transformer.resblocks):
+            if number >= len(visual.transformer.resblocks) - 6:
+                torch.testing.assert_close(stream.before(number), tokens, rtol=1e-4, atol=1e-5)
+            tokens = block(tokens if batch_first else tokens.transpose(0, 1))
+            tokens = tokens if batch_first else tokens.transpose(0, 1)
+        torch.testing.assert_close(stream.leaving, tokens, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(tower_apart.read_whole(stream.leaving), visual(network_input), rtol=1e-4, atol=1e-5)
 
 
 def test_methods_take_several_pictures_and_keep_them_apart() -> None:
-    blocks = tower(layers=3).transformer.resblocks
+    blocks = blocks_of(tower(layers=3))
     tokens = torch.randn(2, 5, WIDTH, generator=torch.Generator().manual_seed(0))
     tokens[1] *= 3  # GEM's temperature is each picture's own
     with torch.inference_mode():
-        for method in (maskclip, lambda *arguments: gem_streams(*arguments)[1]):
-            together = method(blocks, tokens)
-            apart = torch.cat([method(blocks, tokens[:1]), method(blocks, tokens[1:])])
+        for method in METHODS.values():
+            together = method(Stream(blocks, tokens))
+            apart = torch.cat([method(Stream(blocks, tokens[:1])), method(Stream(blocks, tokens[1:]))])
             torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
 
 
 def test_a_method_changes_something() -> None:
-    blocks = tower(layers=2).transformer.resblocks
+    blocks = blocks_of(tower(layers=2))
     tokens = torch.randn(1, 5, WIDTH, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         plain = ordinary(blocks[1], ordinary(blocks[0], tokens))
-        assert (plain - maskclip(blocks, tokens)).abs().max() > 0.1
-        assert (plain - gem_streams(blocks, tokens)[1]).abs().max() > 0.1
+        assert (plain - maskclip(Stream(blocks, tokens))).abs().max() > 0.1
+        assert (plain - gem(Stream(blocks, tokens))).abs().max() > 0.1
+
+
+def blocks_of(visual: VisionTransformer) -> list[OpenClipBlock]:
+    return [OpenClipBlock(block) for block in visual.transformer.resblocks]
 
 
 @pytest.mark.parametrize("grid", [TRAINED, OTHER, (12, 12), (3, 20), (1, 1)])
@@ -308,13 +335,72 @@ def test_positions_are_resampled_in_float32_whatever_the_weights_are() -> None:
 # ---- promises ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", list(DenseMethod), ids=lambda method: method.value)
+@pytest.mark.parametrize("method", list(METHODS), ids=lambda method: method.value)
 def test_same_picture_same_bytes(method: DenseMethod) -> None:
     encoder = dense(tower(), method, short_side=80)
     picture = picture_of((5, 9))
     first = encoder.embed(picture)
     encoder.embed(picture_of(TRAINED))
     assert first.tobytes() == encoder.embed(picture).tobytes()
+
+
+def runs_of(module: nn.Module) -> list[int]:
+    """One entry for each time that a part of a network ran."""
+    runs: list[int] = []
+    module.register_forward_hook(lambda *_: runs.append(1))
+    return runs
+
+
+@pytest.mark.parametrize("method", list(METHODS), ids=lambda method: method.value)
+def test_whatever_is_asked_about_a_picture_the_tower_sees_it_once(method: DenseMethod) -> None:
+    visual = tower()
+    stem, feedforward = runs_of(visual.conv1), [runs_of(block.mlp) for block in visual.transformer.resblocks]
+    encoder = dense(visual, method, short_side=64)
+    picture = picture_of((4, 5))
+    whole, vectors = encoder.embed_whole(picture), encoder.embed(picture)
+    ran = [len(stem), *map(len, feedforward)]
+    assert ran[:-1] == [1] * 8  # and MaskCLIP runs the last MLP a second time, for the values
+    np.testing.assert_array_equal(encoder.embed_whole(picture.copy()), whole)
+    assert len(stem) == 1
+    other = dense(tower(), method, short_side=64)
+    np.testing.assert_array_equal(other.embed(picture), vectors)  # in whichever order
+    np.testing.assert_array_equal(other.embed_whole(picture), whole)
+    picture[:32] = 0
+    assert np.abs(encoder.embed_whole(picture) - whole).max() > 0.01  # painted over: seen anew
+    assert len(stem) == 2
+
+
+def test_a_method_that_needs_two_networks_is_refused_here() -> None:
+    with pytest.raises(EncoderError, match="--dense proxy needs another network"):
+        dense(tower(layers=1), DenseMethod.PROXY)
+
+
+# ---- the whole picture -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"ls_init_value": 0.5}, {"pool_type": "avg"}, {"pool_type": "avg", "final_ln_after_pool": True}],
+    ids=["class token", "layer scale", "average", "norm behind the average"],
+)
+def test_the_whole_picture_is_what_the_tower_says_itself(options: dict[str, Any]) -> None:
+    visual = tower(layers=3, **options)
+    picture = picture_of(TRAINED)
+    whole = dense(visual, DenseMethod.GEM, short_side=96).embed_whole(picture)
+    assert (whole.shape, whole.dtype) == ((24,), np.float32)
+    with torch.inference_mode():
+        said = visual(torch.from_numpy(to_network_input(picture, *TRAINED, PATCH, PIXELS))[None])[0].numpy()
+    np.testing.assert_allclose(whole, said / np.linalg.norm(said), rtol=0, atol=1e-5)
+
+
+def test_the_whole_picture_at_another_size_equals_the_formulas() -> None:
+    visual = tower(layers=3)
+    picture = picture_of(OTHER)
+    tokens = slow_tokens(visual, to_network_input(picture, *OTHER, PATCH, PIXELS), OTHER)
+    for block in slow_blocks(visual):
+        tokens = block.ordinary(tokens)
+    whole = dense(visual, DenseMethod.MASKCLIP, short_side=64).embed_whole(picture)
+    np.testing.assert_allclose(whole, unit(slow_read(visual, tokens[0])), **TOLERANCE)
 
 
 def test_a_tower_in_training_mode_is_set_to_evaluation() -> None:
@@ -326,7 +412,7 @@ def test_a_tower_in_training_mode_is_set_to_evaluation() -> None:
 
 def test_half_precision_weights_give_nearly_the_same_directions() -> None:
     picture = picture_of(OTHER)
-    for method in DenseMethod:
+    for method in METHODS:
         full = dense(tower(layers=3), method, short_side=64).embed(picture).reshape(-1, 24)
         half = dense(tower(layers=3).to(torch.bfloat16), method, short_side=64).embed(picture).reshape(-1, 24)
         assert half.dtype == np.float32

@@ -14,6 +14,7 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
 from test_feature_map import PIXELS, TOLERANCE, noise
 
+from encoders.attention import METHODS
 from encoders.clip_dense import ClipDense, clip_pixels
 from encoders.clip_feature_map import ClipFeatureMap
 from encoders.dense import clip_vectors, patch_features
@@ -87,6 +88,46 @@ def test_a_linear_head_by_hand() -> None:
     np.testing.assert_allclose(encoder.embed(picture), expected, **TOLERANCE)
 
 
+def test_the_whole_picture_is_what_the_tower_says_itself() -> None:
+    visual = timm_tower("convnext_atto", proj="mlp")  # a norm and two layers behind the average
+    picture = noise(64, 96)
+    whole = ClipFeatureMap(visual, PIXELS, output_stride=None, short_side=64).embed_whole(picture)
+    assert (whole.shape, whole.dtype) == ((8,), np.float32)
+    with torch.inference_mode():
+        said = visual(torch.from_numpy(to_network_input(picture, 2, 3, 32, PIXELS))[None])[0].numpy()
+    np.testing.assert_allclose(whole, said / np.linalg.norm(said), rtol=0, atol=1e-5)
+
+
+def test_the_whole_picture_costs_no_second_run() -> None:
+    encoder = ClipFeatureMap(timm_tower("mobilenetv2_100"), PIXELS, short_side=64)
+    runs: list[int] = []
+    encoder.trunk._network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
+    picture = noise(64, 96)
+    mean = encoder.embed(picture).mean(axis=(0, 1))  # the head is linear
+    np.testing.assert_allclose(encoder.embed_whole(picture), mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
+    assert len(runs) == 1
+
+
+def test_a_segment_is_its_mean_less_a_share_of_the_picture() -> None:
+    encoder = ClipFeatureMap(timm_tower("mobilenetv2_100"), PIXELS, short_side=64)
+    picture = noise(64, 96)
+    weights = np.random.default_rng(0).random((3, 4, 6)).astype(np.float32)
+    weights[0] = 0
+    weights[0, 1, 2] = 0.3  # a segment smaller than a cell
+    vectors = encoder.embed_segments(picture, weights)
+    assert (vectors.shape, vectors.dtype) == ((3, 8), np.float32)
+    dense = encoder.embed(picture).astype(np.float64)
+    whole = sum(dense[row, col] for row in range(4) for col in range(6)) / 24
+    for segment in range(3):
+        mean = sum(weights[segment, row, col] * dense[row, col] for row in range(4) for col in range(6))
+        mean = mean / weights[segment].sum()
+        cosine = mean @ whole / np.linalg.norm(mean) / np.linalg.norm(whole)
+        expected = mean - np.exp(-((cosine + 1) ** 2) / 5) * whole
+        np.testing.assert_allclose(vectors[segment], expected / np.linalg.norm(expected), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match=r"expected \[S, 4, 6\]"):
+        encoder.embed_segments(picture, weights[:, :3])
+
+
 def test_half_precision_weights_give_nearly_the_same_directions() -> None:
     picture = noise(64, 96)
     full = ClipFeatureMap(timm_tower("resnet18"), PIXELS, short_side=64).embed(picture).reshape(-1, 8)
@@ -112,7 +153,7 @@ def test_half_precision_weights_give_nearly_the_same_directions() -> None:
         ),
         ("resnet18", {"pool": "abs_attn", "proj": ""}, "around a ResNet whose head"),
         ("mobilenetv4_conv_small", {"proj": "linear"}, "around a MobileNetV3 whose head cannot be run"),
-        ("vit_tiny_patch16_224", {"pool": "avg"}, "in which timm's VisionTransformer gives no features of a picture"),
+        ("vit_tiny_patch16_224", {"pool": "max"}, "around a VisionTransformer with pooling 'max'"),
     ],
 )
 def test_towers_whose_locations_mean_nothing_alone_are_refused(name: str, options: dict[str, Any], found: str) -> None:
@@ -129,11 +170,12 @@ def test_the_refusals_of_both_classes_say_what_is_supported() -> None:
         plain = timm.create_model("vit_tiny_patch16_224", depth=1, embed_dim=24, num_heads=2, num_classes=0)
     for build in (
         lambda: ClipFeatureMap(plain, PIXELS),
-        lambda: ClipDense(plain, PIXELS, DenseMethod.GEM),
+        lambda: ClipDense(plain, PIXELS),
     ):
         with pytest.raises(UnsupportedTower, match="the vision tower is timm's VisionTransformer") as caught:
             build()
         assert "VisionTransformer with square patches" in str(caught.value)
+        assert "ViT-B-16-SigLIP" in str(caught.value)
         assert "TimmModel around a convolutional network with average pooling" in str(caught.value)
 
 
@@ -145,7 +187,7 @@ def test_a_transformer_gets_gem_unless_told_otherwise() -> None:
     by_default = clip_vectors(transformer(), short_side=64)
     assert isinstance(by_default, ClipDense)
     assert by_default.method == "gem"
-    for method in DenseMethod:
+    for method in METHODS:
         asked = clip_vectors(transformer(), method, short_side=64)
         assert asked.method == method.value
         plain = ClipDense(transformer(), clip_pixels(transformer()), method, short_side=64)
@@ -158,7 +200,7 @@ def test_a_convolutional_tower_takes_no_method() -> None:
     tower = clip_vectors(timm_tower("mobilenetv2_100"), short_side=64)
     assert isinstance(tower, ClipFeatureMap)
     assert (tower.method, tower.patch) == ("feature-map", 16)
-    for method in DenseMethod:
+    for method in METHODS:
         with pytest.raises(UnsupportedTower, match=rf"--dense {method.value}.*EfficientNet.*leave --dense out"):
             clip_vectors(timm_tower("mobilenetv2_100"), method)
 

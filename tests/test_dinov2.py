@@ -89,6 +89,23 @@ def test_same_picture_same_bytes() -> None:
     assert first.tobytes() == encoder.embed(picture).tobytes()
 
 
+def test_the_last_picture_is_not_computed_again() -> None:
+    encoder = PatchFeatures(network(**SMALL), PIXELS, short_side=56)
+    runs: list[int] = []
+    encoder._network.patch_embed.register_forward_hook(lambda *_: runs.append(1))
+    picture = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
+    first = encoder.embed(picture)
+    kept = first.copy()
+    first[:] = 0  # the caller's own array
+    np.testing.assert_array_equal(encoder.embed(picture.copy()), kept)
+    assert len(runs) == 1
+    picture[:30] = 0
+    assert np.abs(encoder.embed(picture) - kept).max() > 0.01  # painted over: seen anew
+    assert len(runs) == 2
+    with pytest.raises(ValueError, match="expected uint8"):
+        encoder.embed(picture.astype(np.float32))
+
+
 def test_every_network_has_its_own_pixels() -> None:
     assert pixels_of(network(**SMALL)) == PixelSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), Interpolation.BICUBIC)
     augreg = network("vit_tiny_patch16_224.augreg_in21k", depth=1, embed_dim=24, num_heads=2)

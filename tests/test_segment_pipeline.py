@@ -1,14 +1,16 @@
 """Both pipelines end to end, on networks that can be followed by eye."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segmenter import Regions, SegmentConfig, Segments, embed_segments, relabel, segment
-from segmenter.pipeline import REGIONS
+from segmenter import Edges, Regions, SegmentConfig, Segments, embed_segments, relabel, segment
+from segmenter.pipeline import EDGES, REGIONS
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-QUICK = SegmentConfig(k=4, restarts=2, iterations=10)
+QUICK = SegmentConfig(regions=Regions.KMEANS, edges=Edges.NONE, k=4, restarts=2, iterations=10)
 
 
 class CellColours:
@@ -76,7 +78,7 @@ def test_one_pixel_and_a_blank_picture_are_one_segment() -> None:
 def test_a_cell_of_large_norm_swallows_nothing() -> None:
     """With centres found by distance and pixels given by dot product, the long vector would win everywhere."""
     grid = np.array([[[1, 0.5], [1, 0.5], [90, 90], [90, 90]]], dtype=np.float32)
-    segments = segment(np.zeros((4, 8, 3), dtype=np.uint8), Fixed(grid), SegmentConfig(k=2))
+    segments = segment(np.zeros((4, 8, 3), dtype=np.uint8), Fixed(grid), replace(QUICK, k=2))
     np.testing.assert_array_equal(segments.label_map, [[1, 1, 1, 1, 2, 2, 2, 2]] * 4)
 
 
@@ -84,7 +86,7 @@ def test_same_seed_same_segments() -> None:
     grid = np.random.default_rng(0).standard_normal((8, 8, 5)).astype(np.float32)
     picture = np.zeros((40, 50, 3), dtype=np.uint8)
     first, again, other = (
-        segment(picture, Fixed(grid), SegmentConfig(k=6, seed=seed, restarts=1)).label_map for seed in (0, 0, 1)
+        segment(picture, Fixed(grid), replace(QUICK, k=6, seed=seed, restarts=1)).label_map for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
@@ -134,9 +136,14 @@ def test_broken_networks_are_named(grid: npt.NDArray[np.float32], message: str) 
         ({"seed": -1}, "seed is -1"),
         ({"restarts": 0}, "restarts is 0"),
         ({"iterations": 0}, "iterations 0"),
+        ({"alike": 1.5}, "alike is 1.5, expected 0 to 1"),
+        ({"min_cells": 0}, "min_cells is 0"),
+        ({"max_regions": 300}, "max_regions is 300, expected 1 to 255"),
+        ({"parts": 0}, "parts is 0"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
     ],
 )
-def test_impossible_settings_are_refused(setting: dict[str, int], message: str) -> None:
+def test_impossible_settings_are_refused(setting: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SegmentConfig(**setting)
 
@@ -144,3 +151,12 @@ def test_impossible_settings_are_refused(setting: dict[str, int], message: str) 
 def test_every_way_of_finding_regions_is_in_the_table() -> None:
     assert set(REGIONS) == set(Regions)
     assert Regions("kmeans") is Regions.KMEANS
+
+
+@pytest.mark.parametrize("edges", Edges)
+@pytest.mark.parametrize("regions", Regions)
+def test_every_way_finds_two_fields(regions: Regions, edges: Edges) -> None:
+    assert set(EDGES) == set(Edges)
+    picture = painted([[RED, BLUE]], side=64)
+    segments = segment(picture, CellColours(rows=8, cols=16), SegmentConfig(regions=regions, edges=edges, k=2, parts=2))
+    np.testing.assert_array_equal(segments.label_map, tiled([[1, 2]], side=64))

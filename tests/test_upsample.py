@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segmenter import upsample
+from segmenter.grid import area_weights, cell_shares, grid_weights
 from segmenter.segments import Segments, relabel
-from segmenter.upsample import axis_weights, grid_weights, upsample_argmax
+from segmenter.upsample import axis_weights, nearest_labels, upsample_argmax
 
 Floats = npt.NDArray[np.float32]
 
@@ -54,6 +55,24 @@ def test_operator_is_that_of_torch(size: tuple[int, int, int, int]) -> None:
     rows, cols, height, width = size
     grid = np.random.default_rng(0).standard_normal((rows, cols, 3)).astype(np.float32)
     np.testing.assert_allclose(lift(grid, height, width), torch_lift(grid, height, width), atol=2e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_maps_are_those_of_torch(size: tuple[int, int, int, int]) -> None:
+    rows, cols, height, width = size
+    grid = np.random.default_rng(0).standard_normal((rows, cols, 3)).astype(np.float32)
+    lifted = upsample.upsample(grid, height, width)
+    assert lifted.dtype == np.float32
+    np.testing.assert_allclose(lifted, torch_lift(grid, height, width), atol=2e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nearest_labels_are_those_of_torch(size: tuple[int, int, int, int]) -> None:
+    rows, cols, height, width = size
+    labels = np.arange(rows * cols, dtype=np.int32).reshape(rows, cols)
+    batch = torch.from_numpy(labels)[None, None].double()
+    expected = torch.nn.functional.interpolate(batch, size=(height, width), mode="nearest-exact")[0, 0]
+    np.testing.assert_array_equal(nearest_labels(labels, height, width), expected.int().numpy())
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -169,3 +188,27 @@ def test_what_has_no_extent_is_refused() -> None:
         upsample_argmax(scores[..., :0], 4, 4)
     with pytest.raises(ValueError, match="not 4 and 0"):
         grid_weights(Segments(np.ones((4, 4), dtype=np.int32), count=1), rows=2, cols=0)
+
+
+@pytest.mark.parametrize(("height", "width", "rows", "cols"), [(7, 9, 3, 4), (8, 6, 4, 3), (5, 5, 5, 1), (3, 2, 7, 5)])
+def test_shares_of_cells_are_areas_of_overlap(height: int, width: int, rows: int, cols: int) -> None:
+    generator = np.random.default_rng(height)
+    segments = relabel(generator.integers(0, 4, (height, width)))
+    shares = cell_shares(segments, rows, cols)
+    slow = np.zeros((segments.count, rows, cols))
+    for y, x in np.ndindex(height, width):
+        for row, col in np.ndindex(rows, cols):
+            tall = min((y + 1) / height, (row + 1) / rows) - max(y / height, row / rows)
+            wide = min((x + 1) / width, (col + 1) / cols) - max(x / width, col / cols)
+            slow[segments.label_map[y, x] - 1, row, col] += max(tall, 0) * max(wide, 0) * rows * cols
+    np.testing.assert_allclose(shares, slow, atol=1e-6)
+    np.testing.assert_allclose(shares.sum(axis=0), 1, atol=1e-6)
+    assert (shares.max(axis=(1, 2)) > 0).all()
+
+
+def test_a_pixel_gives_all_of_itself_to_the_cells_it_lies_in() -> None:
+    lower, upper, fraction = area_weights(7, 3)
+    given = np.zeros(3)
+    np.add.at(given, lower, 1 - fraction)
+    np.add.at(given, upper, fraction)
+    np.testing.assert_allclose(given, 7 / 3, atol=1e-6)

@@ -1,0 +1,96 @@
+"""Segments that are one thing: those of one name that touch, and those that Zero-guidance finds alike."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labeler.labeled import UNKNOWN, Label, LabeledImage
+from segmenter import Segments, relabel
+
+Node = TypeVar("Node")
+Pairs = NDArray[np.int64]
+Groups = NDArray[np.int64]
+
+
+def merge_equal(names: Sequence[str], pairs: Pairs) -> Groups:
+    """Put segments of one name together where they touch, directly or through others of that name.
+
+    >>> merge_equal(["sky", "dog", "sky", "sky"], np.array([[0, 1], [1, 2], [2, 3]])).tolist()
+    [0, 1, 2, 2]
+
+    Args:
+        names: of S segments. Unknown ones stay apart: nothing says that they are the same.
+        pairs: int64 [P, 2], rows of segments that touch.
+
+    Returns:
+        int64 [S], for each segment the lowest row of its group.
+    """
+    equal = [names[first] == names[second] != UNKNOWN for first, second in pairs.tolist()]
+    return connected(len(names), pairs[np.array(equal, np.bool_)])
+
+
+def connected(count: int, pairs: Pairs) -> Groups:
+    """The groups that pairs connect: for each of `count` rows the lowest row of its group, int64 [count]."""
+    groups = np.arange(count)
+    for first, second in pairs.tolist():
+        low, high = sorted((groups[first], groups[second]))
+        if low != high:
+            groups[groups == high] = low
+    return groups
+
+
+def merge_alike(
+    nodes: Sequence[Node],
+    pairs: Pairs,
+    likeness: Callable[[Node, Node], float],
+    joined: Callable[[Node, Node], Node],
+    least: float,
+) -> tuple[Groups, dict[int, Node]]:
+    """Merge touching nodes bottom-up, the most alike first, until none are alike enough.
+
+    Of equally alike pairs the one with the lowest rows comes first. A merged node touches what its parts touched and
+    is known by the lower of their rows.
+
+    Args:
+        nodes: S nodes.
+        pairs: int64 [P, 2], rows of nodes that touch.
+        likeness: of two nodes.
+        joined: what two nodes become, the one with the lower row first.
+        least: likeness from which two nodes are merged.
+
+    Returns:
+        int64 [S], for each node the lowest row of its group; and the node that each group became.
+    """
+    alive = dict(enumerate(nodes))
+    groups = np.arange(len(nodes))
+    touching = {tuple(sorted(pair)) for pair in pairs.tolist() if pair[0] != pair[1]}
+    alike = {pair: likeness(alive[pair[0]], alive[pair[1]]) for pair in touching}
+    while alike and -(best := min((-value, pair) for pair, value in alike.items()))[0] >= least:
+        low, high = best[1]
+        alive[low] = joined(alive[low], alive.pop(high))
+        groups[groups == high] = low
+        beside = {other for pair in alike if {low, high} & set(pair) for other in pair} - {low, high}
+        alike = {pair: value for pair, value in alike.items() if not {low, high} & set(pair)}
+        for other in beside:
+            pair = (min(low, other), max(low, other))
+            alike[pair] = likeness(alive[pair[0]], alive[pair[1]])
+    return groups, alive
+
+
+def regroup(segments: Segments, labels: Sequence[Label], groups: Groups) -> LabeledImage:
+    """Make each group one segment.
+
+    Args:
+        segments: S segments.
+        labels: of each.
+        groups: int64 [S], for each segment the row of the one whose label its group bears.
+
+    Returns:
+        The picture with one segment for each group, numbered from the top left as ever.
+    """
+    merged = relabel(groups[segments.label_map - 1])
+    first = np.unique(merged.label_map, return_index=True)[1]  # a pixel of each segment
+    rows = groups[segments.label_map.ravel()[first] - 1]
+    return LabeledImage(merged, tuple(labels[row] for row in rows))

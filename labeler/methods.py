@@ -1,0 +1,40 @@
+"""Three ways through the labeler; each is a choice for every stage, and any stage can be chosen otherwise."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from encoders.presets import DenseMethod
+from labeler.naming_config import Naming
+from segmenter import Edges, Regions
+
+
+class Method(Enum):
+    """Ways through the labeler; each is a row of `RECIPES`."""
+
+    DEFAULT = "default"
+    TAG = "tag"
+    ZERO_GUIDANCE = "zero-guidance"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A choice for every stage.
+
+    Attributes:
+        regions: how regions are found.
+        edges: how their outlines are drawn.
+        dense: how they get a meaning each; None means what fits the CLIP's image tower: GEM where it can be had.
+        naming: how they are named.
+    """
+
+    regions: Regions
+    edges: Edges
+    dense: DenseMethod | None
+    naming: Naming
+
+
+RECIPES = {
+    Method.DEFAULT: Recipe(Regions.TREE, Edges.GUIDED, DenseMethod.PROXY, Naming.DEFAULT),
+    Method.TAG: Recipe(Regions.KMEANS, Edges.CRF, None, Naming.TAG),
+    Method.ZERO_GUIDANCE: Recipe(Regions.AGGLOMERATION, Edges.CRF, DenseMethod.MASKED, Naming.ZERO_GUIDANCE),
+}

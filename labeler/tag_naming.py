@@ -1,0 +1,60 @@
+"""Names as TAG chooses them (arXiv 2403.11197): the word of its filter that lies nearest to the segment."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labeler.answers import Named, to_label
+from labeler.labeled import Label
+from labeler.merging import connected
+from labeler.naming_config import NamingConfig
+from labeler.retriever import Hits, Retriever
+from labeler.seen import TEMPERATURE, Seen, softmax
+from labeler.tag_words import tag_words
+
+NEAR_DUPLICATE = 0.94
+"""Captions nearer to each other than this count as one, TAG's value."""
+
+
+def name_as_tag(seen: Seen, retriever: Retriever, _: NamingConfig) -> Named:
+    """Name each segment by itself, as published.
+
+    What differs from the released code, and why:
+
+    - Candidates of other segments are left out. There their cosines are multiplied by 0 and take part in the maximum,
+      so that a word of another segment, or another picture, wins where all of a segment's own cosines are negative.
+    - Captions and words are compared by the vectors stored in the index. There all captions are encoded again for
+      every picture, and words by the bare word; here words have the prompts that the index was built with.
+    - What is a noun or a name was decided when the index was built, in the sentence. There flair tags the words of all
+      captions strung together, in lower case, and lets adjectives and participles pass. A word of the filter that is
+      no concept of the index cannot be said.
+    - A segment whose filter lets no word pass is unknown. There it is an "object".
+    - Words are ordered, so that equal cosines have one winner. There they are a set.
+    """
+    vectors = retriever.caption_vectors(seen.hits)  # float32 [S, k, D]
+    labels = tuple(
+        _name(z, seen.hits[row : row + 1], distinct(vectors[row], NEAR_DUPLICATE), retriever)
+        for row, z in enumerate(seen.pooled.vectors)
+    )
+    return Named(labels, np.arange(len(labels)))
+
+
+def distinct(vectors: NDArray[np.float32], above: float) -> NDArray[np.int64]:
+    """The first of each group of near-duplicates; groups are connected by cosines above a threshold.
+
+    Args:
+        vectors: float32 [k, d], unit rows.
+        above: the threshold.
+
+    Returns:
+        int64 [up to k], ascending.
+    """
+    return np.unique(connected(len(vectors), np.argwhere(vectors @ vectors.T > above)))
+
+
+def _name(z: NDArray[np.float32], hits: Hits, kept: NDArray[np.int64], retriever: Retriever) -> Label:
+    evidence = retriever.evidence(hits)
+    words = tag_words([evidence[place].caption for place in kept])
+    numbers = np.array(retriever.space.find(words), np.int64)
+    cosines = retriever.space.vectors(numbers).astype(np.float64) @ z
+    order = np.argsort(-cosines, kind="stable")
+    return to_label(numbers[order], softmax(cosines / TEMPERATURE)[order], evidence, retriever)
