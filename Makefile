@@ -13,7 +13,7 @@ setup: $(READY)    ## make .venv here and install the project with its developme
 
 demo: $(READY)     ## build a small index and label seven photographs; nothing is downloaded but packages
 	$(BIN)/python -m labeler.demo demo/pictures
-	$(BIN)/python -m build_index --corpus demo --preset untrained --out demo/shards
+	$(BIN)/python -m build_index --corpus demo --preset pocket --out demo/shards
 	$(BIN)/python -m labeler demo/pictures --index demo/shards --out demo/labels
 	@echo "look at demo/labels/*.overlay.jpg"
 

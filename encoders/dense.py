@@ -27,8 +27,8 @@ class EncoderConfig:
     Attributes:
         dino: a timm model for outlines, `untrained`, or `clip-trunk`.
         dino_checkpoint: a local file that replaces its download.
-        dense: how cells get a meaning each; None means what fits the CLIP's tower alone, and so does `masked`, which
-            is about segments: `Encoders.clip` has it.
+        dense: how cells get a meaning each; `masked` is about segments, and leaves cells as `own` does:
+            `Encoders.clip` has it.
         window: pixels; for `proxy`, see `ProxyDense`.
         short_side: pixels that the short side of every picture is resized to.
         device: where to compute.
@@ -36,7 +36,7 @@ class EncoderConfig:
 
     dino: str
     dino_checkpoint: Path | None = None
-    dense: DenseMethod | None = None
+    dense: DenseMethod = DenseMethod.OWN
     window: int | None = None
     short_side: int = SHORT_SIDE
     device: torch.device | str = "cpu"
@@ -71,11 +71,11 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
         WeightsMissing: weights are not on this machine and no hub can be reached.
     """
     proxy = config.dense is DenseMethod.PROXY
-    of_cells = None if config.dense in (DenseMethod.PROXY, DenseMethod.MASKED) else config.dense
+    rewrites = config.dense in (DenseMethod.MASKCLIP, DenseMethod.GEM)
     if config.window is not None and not proxy:
         raise EncoderError(f"windows of {config.window} pixels belong to --dense {DenseMethod.PROXY.value}")
     size, device = config.short_side, config.device
-    clip = clip_vectors(visual, of_cells, short_side=size, device=device)
+    clip = clip_vectors(visual, config.dense if rewrites else None, short_side=size, device=device)
     features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)
     return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip)
 

@@ -53,11 +53,13 @@ PRESETS = {
 class DenseMethod(Enum):
     """How a picture's cells are given a meaning each.
 
-    MaskCLIP and GEM rewrite the last blocks of a transformer, and a feature map's locations need neither; `proxy` mixes
-    what either has to say by the affinities of the outlines' network. With `masked`, segments are not made of cells:
-    each is seen by itself, through attention that ends at its outline.
+    `own` is what fits the CLIP's tower alone: MaskCLIP or GEM, which rewrite the last blocks of a transformer, or a
+    feature map, whose locations need neither. `proxy` mixes what either has to say by the affinities of the outlines'
+    network. With `masked`, segments are not made of cells: each is seen by itself, through attention that ends at its
+    outline.
     """
 
+    OWN = "own"
     MASKCLIP = "maskclip"
     GEM = "gem"
     PROXY = "proxy"

@@ -23,18 +23,19 @@ class Recipe:
     Attributes:
         regions: how regions are found.
         edges: how their outlines are drawn.
-        dense: how they get a meaning each; None means what fits the CLIP's image tower: GEM where it can be had.
+        dense: how they get a meaning each.
         naming: how they are named.
     """
 
     regions: Regions
     edges: Edges
-    dense: DenseMethod | None
+    dense: DenseMethod
     naming: Naming
 
 
+# TAG has GEM, which is what `own` means for every transformer whose patches it can be computed from.
 RECIPES = {
     Method.DEFAULT: Recipe(Regions.TREE, Edges.GUIDED, DenseMethod.PROXY, Naming.DEFAULT),
-    Method.TAG: Recipe(Regions.KMEANS, Edges.CRF, None, Naming.TAG),
+    Method.TAG: Recipe(Regions.KMEANS, Edges.CRF, DenseMethod.OWN, Naming.TAG),
     Method.ZERO_GUIDANCE: Recipe(Regions.AGGLOMERATION, Edges.CRF, DenseMethod.MASKED, Naming.ZERO_GUIDANCE),
 }

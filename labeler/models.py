@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.presets import PRESETS, DenseMethod, PresetName
+from encoders.presets import CLIP_TRUNK, PRESETS, DenseMethod, PresetName
 from labeler.config import LabelerConfig
 from labeler.retriever import Retriever
 from segmenter import DenseEncoder
@@ -70,7 +70,10 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
     clip = load_clip(source)
     identity = identify(clip, clip_tokenizer(source))
     retriever.require(identity)
-    dense, name = config.recipe.dense, config.dino or PRESETS[preset].dino
+    name = config.dino or PRESETS[preset].dino
+    dense = config.recipe.dense
+    if config.dense is None and dense is DenseMethod.PROXY and name == CLIP_TRUNK:
+        dense = DenseMethod.OWN  # a network's own affinities tell it nothing new, and measured no better
     short_side = config.short_side or PRESETS[preset].short_side
     wanted = EncoderConfig(
         dino=name,
@@ -89,7 +92,7 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
         description={
             "clip": identity.describe(),
             "dino": name,
-            "dense": dense.value if dense is not None and masked else encoders.dense.method,
+            "dense": dense.value if masked else encoders.dense.method,
         },
         clip=encoders.clip,
         masked=masked,

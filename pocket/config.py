@@ -20,12 +20,20 @@ class PocketConfig:
     joint_steps: int = field(default=1600, metadata={"help": "second stage: batches of 24 crops"})
     refine_steps: int = field(default=700, metadata={"help": "third stage: batches of 24 crops"})
     text_steps: int = field(default=1500, metadata={"help": "fourth stage: batches of 512 lines"})
+    name_steps: int = field(default=400, metadata={"help": "and then batches of names"})
     captions: int = field(default=100_000, metadata={"help": "fourth stage: captions that are read"})
     seed: int = field(default=0, metadata={"help": "of weights, order and crops"})
     device: str = field(default="cpu", metadata={"help": "cpu or cuda"})
 
     def __post_init__(self) -> None:
-        for flag in ("block_steps", "joint_steps", "refine_steps", "text_steps", "captions"):
+        for flag in (
+            "block_steps",
+            "joint_steps",
+            "refine_steps",
+            "text_steps",
+            "name_steps",
+            "captions",
+        ):
             if getattr(self, flag) < 1:
                 raise ValueError(f"--{flag.replace('_', '-')} {getattr(self, flag)}: must be 1 or more")
         for folder in ("pool", "teachers", "captions", "vocab"):

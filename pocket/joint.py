@@ -45,6 +45,8 @@ class JointConfig:
         seed: of order and crops.
         matrices: highest rate of Muon.
         rest: highest rate of AdamW.
+        features: weight of the loss of the DeepLabV3 teacher's features.
+        soft: weight of the loss of its classes.
         by_region: weight of the loss of whole regions.
         name: of the checkpoint.
     """
@@ -55,8 +57,13 @@ class JointConfig:
     seed: int = 0
     matrices: float = 0.03
     rest: float = 3e-3
+    features: float = 0.5
+    soft: float = 0.5
     by_region: float = 0.0
     name: str = "joint"
+
+
+JOINT = JointConfig()
 
 
 class Tower(nn.Module):
@@ -134,7 +141,7 @@ def train_tower(material: Material, place: Place, tower: Tower, config: JointCon
         first = state["step"]
     for step in range(first, config.steps):
         batch = draw(np.random.default_rng((config.seed, step)), config, place.device)
-        losses = losses_of(tower, batch, guides, names, config.by_region)
+        losses = losses_of(tower, batch, guides, names, config)
         optimiser.step(torch.stack(list(losses.values())).sum(), step / config.steps)
         if step % 50 == 0 or step == config.steps - 1:
             place.report(step, " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items()))
@@ -253,7 +260,9 @@ class Guides(nn.Module):
         return hints, features, classes.softmax(1), F.conv2d(dense, weight, bias)[:, 1:].softmax(1)
 
 
-def losses_of(tower: Tower, batch: Batch, guides: Guides, names: Names, by_region: float = 0.0) -> dict[str, Tensor]:
+def losses_of(
+    tower: Tower, batch: Batch, guides: Guides, names: Names, config: JointConfig = JOINT
+) -> dict[str, Tensor]:
     """Each loss with its weight in it."""
     hints, teacher_features, classes, imagenet = guides(batch.pictures)
     outputs, features = tower(batch.pictures)
@@ -281,13 +290,15 @@ def losses_of(tower: Tower, batch: Batch, guides: Guides, names: Names, by_regio
 
     losses = {
         "hints": 0.5 * torch.stack(hinted).mean() if hinted else torch.zeros(()),
-        "features": 0.5 * F.mse_loss(tower.imitate(features), teacher_features) / teacher_features.var(),
+        "features": config.features * F.mse_loss(tower.imitate(features), teacher_features) / teacher_features.var(),
         "named": 1.0 * named,
-        "soft": 0.5 * soft,
+        "soft": config.soft * soft,
         "imagenet": 0.25 * seen,
     }
-    if by_region:
-        losses["regions"] = by_region * region_loss(projected, batch.regions, logits_of, names.weights.to(dense.device))
+    if config.by_region:
+        losses["regions"] = config.by_region * region_loss(
+            projected, batch.regions, logits_of, names.weights.to(dense.device)
+        )
     if len(batch.captioned):
         pooled = F.normalize(tower.project(features[batch.captioned].mean((2, 3))), dim=-1)
         texts = tower.words(torch.cat([batch.captions, batch.others]))

@@ -20,6 +20,9 @@ from torch import Tensor
 
 from pocket.checkpoints import Place
 
+COMMON = ("ram/ram_tag_list.txt", "visual_genome_1600/objects_vocab.txt", "objects365/names.txt")
+"""Lists of everyday names, in the folder of class lists."""
+
 CONTRAST = 0.2
 SHARPNESS = 20.0
 
@@ -52,14 +55,14 @@ def read_lines(captions: Path, vocabulary: Path, most: int, seed: int) -> list[s
     """
     mixed = pq.read_table(captions / "mixed_756k.parquet", columns=["text"])["text"].to_pylist()
     chosen = np.random.default_rng(seed).permutation(len(mixed))[:most]
-    lists = (
-        vocabulary / "v3det/category_name_13204_v3det_2023_v1.txt",
-        vocabulary / "ram/ram_tag_list.txt",
-        vocabulary / "visual_genome_1600/objects_vocab.txt",
-        vocabulary / "objects365/names.txt",
-    )
-    names = sorted({line.strip().replace("_", " ") for path in lists for line in path.read_text().split("\n")} - {""})
+    names = read_names(vocabulary, [*COMMON, "v3det/category_name_13204_v3det_2023_v1.txt"])
     return [mixed[index] for index in chosen] + names + [f"a photo of a {name}." for name in names]
+
+
+def read_names(vocabulary: Path, lists: Sequence[str]) -> list[str]:
+    """The names of class lists, each once, in order."""
+    lines = (line for path in lists for line in (vocabulary / path).read_text().split("\n"))
+    return sorted({line.strip().replace("_", " ") for line in lines} - {""})
 
 
 def train_text(

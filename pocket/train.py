@@ -14,10 +14,15 @@ from pocket.config import PocketConfig
 from pocket.export import install_image, write_weights
 from pocket.joint import JointConfig, Tower, new_tower, train_tower
 from pocket.material import Material, read_material
-from pocket.sentences import embed_sentences
-from pocket.text_tower import TextConfig, new_clip, read_lines, train_text
+from pocket.sentences import embed_sentences, prompted
+from pocket.text_tower import COMMON, TextConfig, new_clip, read_lines, read_names, train_text
 
 Report = Callable[[str, int, str], None]
+
+NAMES_BESIDE = 20_000
+"""Captions that are read beside names, lest they be forgotten."""
+
+REGION_NAMES = 30
 
 
 def train(config: PocketConfig, report: Report) -> int:
@@ -61,11 +66,21 @@ def text_of(material: Material, tower: Tower, config: PocketConfig, report: Repo
         return network.eval()
     lines = read_lines(config.material / "captions", config.material / "vocab", config.captions, config.seed)
     lines += [text for picture in material.pictures for text in picture.texts]
+    clip, place = (network.to(config.device), tokenizer), place_of("text", config, report)
     targets = targets_of(tower, embed_sentences(lines, config.work))
-    clip, text = (network.to(config.device), tokenizer), TextConfig(steps=config.text_steps, seed=config.seed)
-    train_text(clip, lines, targets, text, place_of("text", config, report))
+    train_text(clip, lines, targets, TextConfig(steps=config.text_steps, seed=config.seed), place)
+    names = names_of(material, config) + lines[:NAMES_BESIDE]
+    targets = targets_of(tower, embed_sentences(names, config.work))
+    gently = TextConfig(steps=config.name_steps, seed=config.seed, rate=1e-3)
+    train_text(clip, names, targets, gently, place_of("names", config, report))
     keep(config.work / "text.pt", {"network": network.cpu().state_dict()})
     return network
+
+
+def names_of(material: Material, config: PocketConfig) -> list[str]:
+    """Everyday names in every prompt, those of the regions `REGION_NAMES` times: labels are names, not captions."""
+    everyday = read_names(config.material / "vocab", COMMON)
+    return prompted(everyday) + prompted(material.names) * REGION_NAMES
 
 
 @torch.inference_mode()

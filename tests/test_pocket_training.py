@@ -910,7 +910,7 @@ def test_a_text_tower_that_was_stopped_ends_in_the_weights_of_an_uninterrupted_r
 ) -> None:
     monkeypatch.setattr(train, "embed_sentences", diced_sentences)
     monkeypatch.setattr(train, "read_lines", lambda *_: [f"{number} red boats" for number in range(40)])
-    config = material_folder(tmp_path, text_steps=3)
+    config = material_folder(tmp_path, text_steps=3, name_steps=2)
 
     def trained(work: str) -> dict[str, Tensor]:
         (tmp_path / work).mkdir(exist_ok=True)
@@ -1049,6 +1049,14 @@ def test_lines_are_a_sample_of_the_captions_and_every_name_once_in_two_templates
     assert lines == again
     assert lines[:10] != other[:10]
     assert len(read_lines(tmp_path / "captions", tmp_path / "vocab", 1000, 0)) == 50 + 8
+
+
+def test_names_are_read_in_every_prompt_and_those_of_regions_more_often(material: Material, tmp_path: Path) -> None:
+    lines = train.names_of(material, material_folder(tmp_path))
+    counts = {line: lines.count(line) for line in set(lines)}
+    assert counts["a photo of a hat."] == counts["there is a hat in the picture."] == 1
+    name = next(name for name in material.names if name not in ("boat", "hat"))
+    assert counts[name] == counts[f"a photo of the {name}."] == train.REGION_NAMES
 
 
 def test_goals_of_lines_are_their_sentences_as_the_image_tower_reads_them(evaluated_tower: Tower) -> None:
@@ -1221,12 +1229,24 @@ def test_the_command_trains_all_stages_writes_the_weights_and_has_nothing_left_t
     monkeypatch.setattr(joint, "held_out", lambda tower, material, names: "well")
     monkeypatch.setattr(train, "JointConfig", lambda **told: JointConfig(**told, batch=4, side=32))
     flags = f"--material {tmp_path}/material --work {tmp_path}/work --out {tmp_path}/out --block-steps 2"
-    arguments = [*flags.split(), "--joint-steps", "2", "--refine-steps", "2", "--text-steps", "2", "--captions", "30"]
+    arguments = [
+        *flags.split(),
+        "--joint-steps",
+        "2",
+        "--refine-steps",
+        "2",
+        "--text-steps",
+        "2",
+        "--name-steps",
+        "2",
+        "--captions",
+        "30",
+    ]
 
     assert main(arguments) == 0
     file = tmp_path / "out/open_clip_model.safetensors"
     said = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in said[:-1]} == {"blocks", "tower", "refine", "text"}
+    assert {line.split()[0] for line in said[:-1]} == {"blocks", "tower", "refine", "text", "names"}
     assert said[-1].startswith(f"{tmp_path}/out: {file.stat().st_size:,} bytes of weights after ")
     state, tower = load_file(file), kept(tmp_path / "work/refine.pt")
     assert tower is not None
@@ -1248,7 +1268,17 @@ def test_the_command_trains_all_stages_writes_the_weights_and_has_nothing_left_t
     ]
 
 
-@pytest.mark.parametrize("flag", ["--block-steps", "--joint-steps", "--refine-steps", "--text-steps", "--captions"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--block-steps",
+        "--joint-steps",
+        "--refine-steps",
+        "--text-steps",
+        "--name-steps",
+        "--captions",
+    ],
+)
 @pytest.mark.parametrize("number", [0, -3])
 def test_a_stage_of_no_steps_is_refused(tmp_path: Path, flag: str, number: int) -> None:
     with pytest.raises(ValueError, match=f"{flag} {number}: must be 1 or more"):

@@ -237,7 +237,7 @@ def test_without_a_hub_the_error_names_the_file_the_flag_and_the_way_out() -> No
         said = str(caught.value)
         assert file in said
         assert flag in said
-        assert "--preset untrained" in said
+        assert "--preset pocket" in said
         assert "\n" not in said
 
 
@@ -290,7 +290,7 @@ def test_weights_of_another_architecture(small: torch.nn.Module, tmp_path: Path)
         (dino, ("tiny.safetensors", "Missing key", "--dino-checkpoint")),
     ):
         said = str(caught.value)
-        for part in (*parts, "--preset untrained"):
+        for part in (*parts, "--preset pocket"):
             assert part in said
         assert "\n" not in said
         assert not isinstance(caught.value, WeightsMissing)
