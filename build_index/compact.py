@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from build_index.export import alive
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
+from build_index.search_index.state import state_of
+from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex
 from shards.concepts import ChosenConcepts, write_concept_table, write_links
 from shards.manifest import ConceptsInfo, PartInfo, Tally, load
@@ -64,7 +66,11 @@ def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
     parts = _write_parts(index, writer, numbers)
     concepts = _write_concepts(index, writer, parts)
     keep = np.setdiff1d(np.arange(content.rows), index.removed)
-    vectors = [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts]
+    vectors = StoredVectors(
+        [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts], np.zeros(0, np.int64)
+    )
+    path = writer.table_path("captions", "faiss")
+    search_index, state = write_faiss_index(path, vectors, state_of(index).options)
     manifest = msgspec.structs.replace(
         content,
         generation=writer.generation,
@@ -72,13 +78,13 @@ def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
         parts=parts,
         counts=write_array(writer.table_path("counts", "npy"), index.counts()[keep]),
         concepts=concepts,
-        index=write_faiss_index(writer.table_path("captions", "faiss"), vectors, content.encoder.dimension),
+        index=search_index,
         removed=None,
         quality=None,
         sources=[info for number, info in enumerate(content.sources) if numbers[number] >= 0],
         tally=_without_removed(index),
     )
-    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts)
+    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts, state)
     return writer.finish(msgspec.structs.replace(manifest, quality=quality))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from build_index.language import Language
+from build_index.search_index.options import SearchOptions
 from encoders.presets import PresetName
 from shards import layout
 
@@ -63,6 +64,17 @@ class BuildConfig:
     rows_per_part: int = field(
         default=32_768, metadata={"help": "captions per part: what a killed build computes again at most"}
     )
+    exact_rows: int | None = field(
+        default=None,
+        metadata={"help": "captions up to which search is exact (default: the index's own, or 200,000)"},
+    )
+    index_bytes: int | None = field(
+        default=None,
+        metadata={
+            "help": "size of a search index that is not exact (default: the index's own, or 0, which means half "
+            "a byte for each dimension of each caption)"
+        },
+    )
     workers: int = field(default=os.cpu_count() or 1, metadata={"help": "processes that look for concepts"})
 
     def __post_init__(self) -> None:
@@ -73,6 +85,8 @@ class BuildConfig:
             ("--least-captions", self.least_captions, 0),
             ("--rows-per-part", self.rows_per_part, 1),
             ("--workers", self.workers, 1),
+            ("--exact-rows", self.exact_rows or 0, 0),
+            ("--index-bytes", self.index_bytes or 0, 0),
         ):
             if value < least:
                 raise ValueError(f"{flag} {value}: must be {least} or more")
@@ -81,6 +95,13 @@ class BuildConfig:
         if self.export not in ("", "cased"):
             raise ValueError(f"--export {self.export}: only 'cased' is known")
         _require_templates(self.concept_prompts)
+
+    def search_options(self, earlier: SearchOptions) -> SearchOptions:
+        """What is said of the search index, and where nothing is, what was said earlier."""
+        return SearchOptions(
+            exact_rows=earlier.exact_rows if self.exact_rows is None else self.exact_rows,
+            index_bytes=earlier.index_bytes if self.index_bytes is None else self.index_bytes,
+        )
 
     def settings(self) -> str:
         """A digest of what decides the bytes of the parts, besides the captions and the encoder."""

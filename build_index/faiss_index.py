@@ -1,36 +1,55 @@
 """The search index over an index's vectors, and searching it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from build_index.search_index.exact import EXTRA_CANDIDATES, NOTHING, reranked
+from build_index.search_index.lists import Lists
+from build_index.search_index.making import make_lists
+from build_index.search_index.options import FLAT, LISTS, SearchOptions
+from build_index.search_index.state import SearchState, state_of
+from build_index.search_index.stored import StoredVectors
+from build_index.search_index.tuning import NEIGHBOURS, Setting, not_removed
 from shards import Index, ShardDamaged
 from shards.files import write_whole
 from shards.manifest import METRIC, IndexInfo
 
-FLAT = "flat"
-"""Every vector as float16, compared one by one: exact."""
+DEPTH_FOR_EACH = 4
+"""Further candidates for every row wanted beyond the 10 that the depth was tuned for."""
 
-EXTRA_CANDIDATES = 16
-"""Rows fetched beyond k, so that float rounding inside FAISS cannot push a true neighbour out before re-ranking."""
+UNTUNED_DEPTH = 256
+"""Candidates where `quality.json` does not say how many."""
 
 
-def write_faiss_index(path: Path, parts: Sequence[NDArray[np.float16]], dimension: int) -> IndexInfo:
+def write_faiss_index(
+    path: Path, vectors: StoredVectors, options: SearchOptions, earlier: Index | None = None
+) -> tuple[IndexInfo, SearchState]:
     """Build the search index over all parts and write it; ids are global rows.
 
     Args:
         path: where to.
-        parts: float16 [n, d] each, unit rows.
-        dimension: d.
+        vectors: all rows.
+        options: from how many rows on search is by lists, and how large these may be.
+        earlier: the index that rows were added to, whose lists are used again while they serve.
+
+    Returns:
+        What the manifest says of it, and what `quality.json` does.
     """
-    index = flat_index(dimension)
-    for vectors in parts:
-        index.add(vectors.astype(np.float32))
-    info = write_whole(path, lambda partial: faiss.write_index(index, str(partial)))
-    return IndexInfo(kind=FLAT, metric=METRIC, file=info)
+    kind = options.kind(len(vectors.alive))
+    if kind == LISTS:
+        lists, state = make_lists(vectors, options, earlier)
+        assert state.search is not None
+        lists.inner.nprobe = state.search.nprobe  # for readers that know FAISS but not `quality.json`
+        whole: faiss.Index = lists.whole
+    else:
+        whole, state = flat_index(vectors.dimension), SearchState(options=options)
+        for _, block in vectors.blocks():
+            whole.add(block)
+    info = write_whole(path, lambda partial: faiss.write_index(whole, str(partial)))
+    return IndexInfo(kind=kind, metric=METRIC, file=info), state
 
 
 def flat_index(dimension: int) -> faiss.Index:
@@ -41,8 +60,12 @@ def flat_index(dimension: int) -> faiss.Index:
 class Searcher:
     """Searches one open index; scores are true cosines of the stored vectors, and removed rows are never found."""
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: Index, setting: Setting | None = None) -> None:
         """Map the search index from the disk.
+
+        Args:
+            index: what to search.
+            setting: how to search lists, instead of as `quality.json` says.
 
         Raises:
             ShardDamaged: the file is no FAISS index, or not one of this index's vectors.
@@ -58,11 +81,13 @@ class Searcher:
                 f"{index.manifest.rows} of {index.manifest.encoder.dimension}"
             )
         self.index = index
+        self._vectors = StoredVectors.of(index)
         self._rows = index.manifest.rows - len(index.removed)
-        self._parameters = None
-        if len(index.removed):
-            self._removed = faiss.IDSelectorBatch(index.removed)  # kept here, because FAISS keeps only a pointer
-            self._parameters = faiss.SearchParameters(sel=faiss.IDSelectorNot(self._removed))  # type: ignore[call-arg]
+        self._selector = not_removed(index.removed)
+        self._lists = _lists_of(self._faiss, path) if index.manifest.index.kind != FLAT else None
+        if self._lists is not None:
+            untuned = Setting(nprobe=self._lists.inner.nprobe, depth=UNTUNED_DEPTH)
+            self.setting = setting or state_of(index).search or untuned
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The rows nearest to each query.
@@ -73,19 +98,59 @@ class Searcher:
 
         Returns:
             Cosines float32 [n, m], best first, and rows int64 [n, m], m = min(k, rows of the index). Equal cosines
-            are ordered by row. Every query's result is the same whatever is searched beside it.
+            are ordered by row. Every query's result is the same whatever is searched beside it, and on however many
+            threads.
         """
         wanted = min(k, self._rows)
-        fetched = min(k + EXTRA_CANDIDATES, self._rows)
-        scores = np.empty((len(queries), wanted), np.float32)
-        rows = np.empty((len(queries), wanted), np.int64)
-        if not fetched:
-            return scores, rows
+        if not wanted or not len(queries):
+            return np.empty((len(queries), wanted), np.float32), np.empty((len(queries), wanted), np.int64)
         contiguous = np.ascontiguousarray(queries, np.float32)
-        _, candidates = self._faiss.search(contiguous, fetched, params=self._parameters)
-        for place, (query, found) in enumerate(zip(queries, candidates, strict=True)):
-            found = np.sort(found)  # rows in order, so that the products below do not depend on FAISS's order
-            cosines = self.index.vectors(found) @ query
-            best = np.lexsort((found, -cosines))[:wanted]
-            scores[place], rows[place] = cosines[best], found[best]
-        return scores, rows
+        if self._lists is None:
+            candidates = self._flat_candidates(contiguous, k)
+        else:
+            findable = self._rows, self._selector
+            candidates = rows_from_lists(self._lists, self.setting, contiguous, k, findable)
+        return reranked(self._vectors, contiguous, candidates, wanted, faiss.omp_get_max_threads())
+
+    def _flat_candidates(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+        """A few more than k of the nearest rows: int64 [n, c]."""
+        parameters = None
+        if self._selector is not None:
+            parameters = faiss.SearchParameters(sel=self._selector)  # type: ignore[call-arg]
+        return self._faiss.search(queries, min(k + EXTRA_CANDIDATES, self._rows), params=parameters)[1]
+
+
+def rows_from_lists(
+    lists: Lists,
+    setting: Setting,
+    queries: NDArray[np.float32],
+    k: int,
+    findable: tuple[int, faiss.IDSelector | None],
+) -> NDArray[np.int64]:
+    """Rows that look near by what the lists hold, at least min(k, rows) of them.
+
+    Args:
+        lists: what to search.
+        setting: how.
+        queries: float32 [n, d].
+        k: rows wanted in the end.
+        findable: how many rows may be found, and which (None for all).
+
+    Returns:
+        int64 [n, c], `NOTHING` where there are fewer.
+    """
+    rows, selector = findable
+    wanted = min(k, rows)
+    count = min(max(setting.depth + DEPTH_FOR_EACH * (k - NEIGHBOURS), wanted), rows)
+    candidates = lists.candidates(queries, count, min(setting.nprobe, lists.count), selector)
+    short = (candidates == NOTHING).sum(axis=1) > count - wanted
+    if short.any():  # lists that hold few rows, or few that are left
+        candidates[short] = lists.candidates(queries[short], count, lists.count, selector)
+    return candidates
+
+
+def _lists_of(whole: faiss.Index, path: Path) -> Lists:
+    try:
+        return Lists.of(whole)
+    except ValueError as error:
+        raise ShardDamaged(f"{path}: not the kind of index that the manifest says ({error})") from error

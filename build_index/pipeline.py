@@ -17,6 +17,9 @@ from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
 from build_index.intake import Intake, Reading, Refusals
 from build_index.quality import write_quality
+from build_index.search_index.options import SearchOptions
+from build_index.search_index.state import state_of
+from build_index.search_index.stored import StoredVectors
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
 from build_index.tagger_pool import Tagger
 from encoders.presets import PRESETS, PresetName
@@ -139,7 +142,12 @@ def finish(
     """Write the search index, measure it, and write the manifest."""
     assert books.tally.balanced, f"rows were lost: {books.tally}"
     earlier = writer.earlier.manifest if writer.earlier else None
-    vectors = [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts]
+    vectors = StoredVectors(
+        [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts],
+        writer.earlier.removed if writer.earlier else np.zeros(0, np.int64),
+    )
+    options = config.search_options(state_of(writer.earlier).options if writer.earlier else SearchOptions())
+    index, state = write_faiss_index(writer.table_path("captions", "faiss"), vectors, options, writer.earlier)
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,
@@ -152,7 +160,7 @@ def finish(
         parts=parts,
         counts=write_array(writer.table_path("counts", "npy"), books.counts),
         concepts=concepts,
-        index=write_faiss_index(writer.table_path("captions", "faiss"), vectors, identity.dimension),
+        index=index,
         removed=earlier.removed if earlier else None,
         quality=None,
         sources=books.sources,
@@ -160,7 +168,7 @@ def finish(
         settings=config.settings(),
         digest="",
     )
-    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts)
+    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts, state)
     finished = writer.finish(msgspec.structs.replace(manifest, quality=quality))
     if config.export:
         export_cased(Index(writer.folder, finished))

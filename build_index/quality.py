@@ -5,74 +5,71 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from build_index.faiss_index import Searcher
+from build_index.search_index.exact import exact_rows
+from build_index.search_index.queries import GapModel, gap_queries
+from build_index.search_index.state import SearchState
+from build_index.search_index.stored import StoredVectors
+from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, share_found
 from shards import Index
 from shards.files import write_bytes
 from shards.manifest import FileInfo, PartInfo
 
-QUERIES = 200
-NEIGHBOURS = 10
-NOISE = 0.5
-"""Length of the random direction added to a stored vector before it is used as a query.
+QUERIES = 512
 
-A stored vector would find itself, which proves nothing; at this length the cosine to it is about 0.9.
-"""
+SEED = 0
+"""Another than that of the queries that chose the setting."""
 
-ROWS_PER_BLOCK = 65_536
+METHOD = "vectors of captions moved across the gap to pictures, their own rows not counted; against exact search"
 
 
-def write_quality(path: Path, index: Index, parts: list[PartInfo]) -> FileInfo:
-    """Measure recall and write it, with a digest of the parts it was measured on."""
-    report = measure_quality(index)
-    content = {"parts": parts_digest(parts), **report}
+def write_quality(path: Path, index: Index, parts: list[PartInfo], state: SearchState) -> FileInfo:
+    """Measure recall and write it, with a digest of the parts it was measured on and how lists are searched."""
+    report = measure_quality(index, state.search)
+    content = {"parts": parts_digest(parts), **report, **msgspec.to_builtins(state)}
     return write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def measure_quality(index: Index) -> dict[str, Any]:
-    """Recall at 10 of the search index against exact search over the stored vectors."""
-    queries = sample_queries(index)
-    _, found = Searcher(index).search(queries, NEIGHBOURS)
+def measure_quality(index: Index, setting: Setting | None = None) -> dict[str, Any]:
+    """Recall at 10 of the search index against exact search over the stored vectors.
+
+    Args:
+        index: what to measure.
+        setting: how lists are searched, if `quality.json` does not say so yet.
+    """
+    rows = sample_rows(index)
+    queries = gap_queries(StoredVectors.of(index), rows, SEED)
+    _, found = Searcher(index, setting).search(queries, NEIGHBOURS)
     truth = exact_search(index, queries, found.shape[1])
-    hits = sum(len(np.intersect1d(ours, true)) for ours, true in zip(found, truth, strict=True))
     return {
-        "recall": hits / truth.size,
+        "recall": share_found(found, truth, own=rows),
         "at": found.shape[1],
         "queries": len(queries),
-        "method": f"stored vectors plus a random direction of length {NOISE}, seed 0; against exact search",
+        "method": METHOD,
+        "query_model": {**GapModel().to_json(), "seed": SEED},
+        "target": TARGET,
     }
 
 
+def sample_rows(index: Index) -> NDArray[np.int64]:
+    """Captions from all over the index, ascending: int64 [n]."""
+    generator = np.random.Generator(np.random.PCG64(SEED))
+    alive = StoredVectors.of(index).alive
+    return np.sort(generator.choice(alive, min(QUERIES, len(alive)), replace=False))
+
+
 def sample_queries(index: Index) -> NDArray[np.float32]:
-    """Stored vectors from all over the index, moved in random directions: float32 [n, d], unit rows."""
-    generator = np.random.Generator(np.random.PCG64(0))
-    alive = np.setdiff1d(np.arange(index.manifest.rows), index.removed)
-    rows = np.sort(generator.choice(alive, min(QUERIES, len(alive)), replace=False))
-    directions = generator.standard_normal((len(rows), index.manifest.encoder.dimension))
-    directions *= NOISE / np.linalg.norm(directions, axis=1, keepdims=True)
-    queries = index.vectors(rows) + directions
-    return (queries / np.linalg.norm(queries, axis=1, keepdims=True)).astype(np.float32)
+    """What recall is measured with: float32 [n, d], unit rows."""
+    return gap_queries(StoredVectors.of(index), sample_rows(index), SEED)
 
 
 def exact_search(index: Index, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     """The true k nearest rows of each query, block by block: int64 [n, k]."""
-    best = np.full((len(queries), k), -np.inf, np.float32)
-    rows = np.full((len(queries), k), -1, np.int64)
-    for number, part in enumerate(index.manifest.parts):
-        vectors = index.part_vectors(number)
-        for start in range(0, part.rows, ROWS_PER_BLOCK):
-            block = vectors[start : start + ROWS_PER_BLOCK].astype(np.float32)
-            here = np.arange(part.first_row + start, part.first_row + start + len(block))
-            scores = queries @ block.T
-            scores[:, np.isin(here, index.removed)] = -np.inf
-            scores = np.concatenate([best, scores], axis=1)
-            candidates = np.concatenate([rows, np.broadcast_to(here, (len(queries), len(here)))], axis=1)
-            order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            best = np.take_along_axis(scores, order, axis=1)
-            rows = np.take_along_axis(candidates, order, axis=1)
-    return rows
+    return exact_rows(StoredVectors.of(index), queries, k)
 
 
 def parts_digest(parts: list[PartInfo]) -> str:

@@ -44,7 +44,7 @@ PRESETS = {
     PresetName.DEFAULT: Preset("ViT-B-16/openai", "vit_base_patch14_reg4_dinov2.lvd142m", "start here"),
     PresetName.TAG: Preset("ViT-L-14/openai", "vit_base_patch14_dinov2.lvd142m", "the pair of arXiv 2403.11197"),
     PresetName.POCKET: Preset(
-        f"{POCKET}/{POCKET}", CLIP_TRUNK, "one small convolutional network, inside the package: no download", 288
+        f"{POCKET}/{POCKET}", CLIP_TRUNK, "one small convolutional network, inside the package: no download", 224
     ),
     PresetName.UNTRAINED: Preset(UNTRAINED, UNTRAINED, "small random networks: plumbing and tests, no meaning"),
 }

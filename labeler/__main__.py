@@ -3,10 +3,15 @@
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from encoders.presets import UNTRAINED
 from labeler.config import LabelConfig
 from shards import commands
+
+if TYPE_CHECKING:
+    from labeler.run import RunReport
 
 LABELS_SHOWN = 10
 
@@ -18,29 +23,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _label(config: LabelConfig) -> int:
-    from labeler.inputs import find_pictures  # heavy libraries load after the flags are parsed
+    from labeler.downloads import download, is_url_table  # heavy libraries load after the flags are parsed
+    from labeler.inputs import find_pictures
     from labeler.pipeline import Labeler
-    from labeler.run import label_files
+    from labeler.run import Log, label_files, write_exports
     from shards.progress import progress
 
-    files = find_pictures(config.pictures, config.out)
+    pictures, unreachable = config.pictures, []
+    if is_url_table(pictures):
+        pictures = Path(f"{config.out.resolve()}-pictures")
+        unreachable = download(config.pictures, pictures)
+    files = find_pictures(pictures, config.out)
     labeler = Labeler.open(config.index, config)
+    log = Log(config.json_log)
     started = time.monotonic()
-    with progress("labelling", "pictures", len(files)) as bar:
-        report = label_files(labeler, files, config.out, bar)
-    seconds = time.monotonic() - started
-    print(
+    with progress("labelling", "pictures", len(files), quiet=config.quiet) as bar:
+        report = label_files(labeler, files, config.out, bar, overwrite=config.overwrite, log=log)
+    report.refused[:0] = unreachable
+    if not report.interrupted:
+        write_exports(labeler, config.out, pictures, report, panoptic=config.panoptic)
+    log.write("finished", **vars(report))
+    if not config.quiet:
+        print("\n".join(_summary(report, config, labeler.models.preset, time.monotonic() - started)))
+    for reason in report.refused:
+        print(f"  refused {reason}", file=sys.stderr if config.quiet else sys.stdout)
+    if report.interrupted:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return commands.INTERRUPTED
+    return commands.FINISHED_WITH_REFUSALS if report.refused else commands.DONE
+
+
+def _summary(report: "RunReport", config: LabelConfig, preset: str, seconds: float) -> list[str]:
+    from labeler.labeled import UNKNOWN
+
+    lines = [
         f"{config.out}: {report.labelled:,} pictures labelled in {seconds:,.0f} s, "
         f"{report.finished_before:,} finished before, {len(report.refused):,} refused"
-    )
+    ]
     if report.labels:
+        segments, unknown = report.labels.total(), report.labels[UNKNOWN]
         most = ", ".join(f"{label} ({count})" for label, count in report.labels.most_common(LABELS_SHOWN))
-        print(f"  preset {labeler.models.preset}; most frequent labels: {most}")
-    if labeler.models.preset == UNTRAINED:
-        print("  these networks are untrained: the outlines and names show that everything runs, and mean nothing")
-    for reason in report.refused:
-        print(f"  refused {reason}")
-    return commands.FINISHED_WITH_REFUSALS if report.refused else commands.DONE
+        stages = ", ".join(f"{stage} {time_:,.1f}" for stage, time_ in report.seconds.items())
+        lines += [
+            f"  {segments:,} segments with {len(report.labels):,} labels; unknown: {unknown:,} segments, "
+            f"{report.unknown_pixels / report.pixels:.1%} of the pixels",
+            f"  preset {preset}; most frequent labels: {most}",
+            f"  seconds: {stages}",
+        ]
+    if report.left_out:
+        lines.append(f"  {report.left_out:,} pictures there were labelled under other conditions, and are left out")
+    if not report.interrupted:
+        lines.append(f"  look at {config.out / 'report.html'}")
+    if preset == UNTRAINED:
+        lines.append("  these networks are untrained: outlines and names show that everything runs, and mean nothing")
+    return lines
 
 
 if __name__ == "__main__":

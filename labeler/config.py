@@ -80,5 +80,17 @@ def _numbers(config: Any, kind: type[Any]) -> dict[str, Any]:
 class LabelConfig(LabelerConfig):
     """Outline and name every region of pictures, in the words of a caption index."""
 
-    pictures: Path = field(metadata={"help": "a picture, or a folder of them (recursive)", "positional": True})
+    pictures: Path = field(
+        metadata={
+            "help": "a picture, a folder of them (recursive), a glob, a webdataset tar, - for paths on standard input, "
+            "or a .csv, .tsv, .parquet or .txt of URLs, which are downloaded first",
+            "positional": True,
+        }
+    )
     out: Path = field(default=Path("labels"), metadata={"help": "writes OUT/<relative path>.json, .png, .overlay.jpg"})
+    overwrite: bool = field(default=False, metadata={"help": "label pictures again that are finished"})
+    panoptic: bool = field(default=False, metadata={"help": "write OUT/panoptic.json and its PNGs, too"})
+    quiet: bool = field(default=False, metadata={"help": "say only what was refused"})
+    json_log: Path | None = field(
+        default=None, metadata={"help": "add a JSON line for each picture and one for the run to this file"}
+    )

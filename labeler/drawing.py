@@ -1,4 +1,4 @@
-"""The overlay: segments tinted and outlined in their label's colour, the label written where there is most room."""
+"""The overlay: segments tinted and outlined in their label's colour, names where they have room and cover no other."""
 
 import colorsys
 import hashlib
@@ -9,15 +9,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from encoders.presets import UNTRAINED
 from labeler.labeled import LabeledImage
+from labeler.placing import Place, place_names
 
 TINT = 0.35
 """Share of the label's colour in a segment's pixels: the picture stays readable."""
 
-SMALLEST_NAMED = 0.004
-"""Segments below this share of the picture are outlined but not written on."""
+PLATE_LIGHTNESS = 0.22
+"""Of the plates that names stand on: white on any of them has a contrast of 4.5 or more, as WCAG asks for."""
 
-ROOM_GRID = 64
-"""Cells of the grid on which the roomiest place is looked for."""
+PIXELS_PER_LINE = 250
+"""Pixels of a picture's short side for each pixel of an outline's width, which is at least one."""
+
+TEXT_SHARE = 1 / 26
+"""Height of the largest names over a picture's short side."""
+
+SMALLEST_TEXT = 10
+"""Pixels: what is smaller cannot be read."""
 
 Colour = tuple[int, int, int]
 
@@ -30,8 +37,12 @@ def colour_of(label: str) -> Colour:
     """
     digest = hashlib.sha256(label.encode()).digest()
     hue, lightness = digest[0] / 255, 0.45 + 0.2 * digest[1] / 255
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
-    return round(red * 255), round(green * 255), round(blue * 255)
+    return _rgb(hue, lightness)
+
+
+def plate_of(label: str) -> Colour:
+    """The dark colour that a label's name stands on: of the same hue."""
+    return _rgb(hashlib.sha256(label.encode()).digest()[0] / 255, PLATE_LIGHTNESS)
 
 
 def draw_overlay(picture: NDArray[np.uint8], labeled: LabeledImage, preset: str) -> NDArray[np.uint8]:
@@ -46,9 +57,9 @@ def draw_overlay(picture: NDArray[np.uint8], labeled: LabeledImage, preset: str)
         uint8 [H, W, 3] RGB.
     """
     label_map = labeled.segments.label_map
-    colours = np.array([(0, 0, 0), *(colour_of(label.name.label) for label in labeled.labels)], np.float32)
+    colours = np.array([(0, 0, 0), *map(colour_of, labeled.names)], np.float32)
     tinted = picture * (1 - TINT) + colours[label_map] * TINT
-    edges = outline(label_map)
+    edges = outline(label_map, max(1, round(min(label_map.shape) / PIXELS_PER_LINE)))
     tinted[edges] = colours[label_map[edges]]
     canvas = Image.fromarray(tinted.astype(np.uint8))
     _write_names(canvas, labeled)
@@ -57,47 +68,64 @@ def draw_overlay(picture: NDArray[np.uint8], labeled: LabeledImage, preset: str)
     return np.asarray(canvas)
 
 
-def outline(label_map: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Pixels that have another segment to their right or below, bool [H, W]."""
+def outline(label_map: NDArray[np.int32], width: int = 1) -> NDArray[np.bool_]:
+    """Pixels with another segment to their right or below, and more on both sides for wider lines: bool [H, W].
+
+    Args:
+        label_map: int32 [H, W].
+        width: of the lines, in pixels.
+    """
     edges = np.zeros(label_map.shape, np.bool_)
     edges[:, :-1] |= label_map[:, :-1] != label_map[:, 1:]
     edges[:-1] |= label_map[:-1] != label_map[1:]
+    for step in range(1, width):
+        edges = _shifted_onto(edges, 1 if step % 2 else -1)
     return edges
 
 
-def roomiest_place(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """The point of a mask that is farthest from its edges on a coarse grid: x, y in pixels.
-
-    The mask is eroded until the next erosion would leave nothing; the first survivor in raster order is the place.
-    """
-    step = max(1, -(-max(mask.shape) // ROOM_GRID))
-    cells = np.pad(mask[step // 2 :: step, step // 2 :: step], 1)
-    if not cells.any():
-        y, x = np.argwhere(mask)[0]
-        return int(x), int(y)
-    while (smaller := _eroded(cells)).any():
-        cells = smaller
-    y, x = np.argwhere(cells)[0] - 1
-    return int(x * step + step // 2), int(y * step + step // 2)
-
-
-def _eroded(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    inner = cells.copy()
-    inner[1:] &= cells[:-1]
-    inner[:-1] &= cells[1:]
-    inner[:, 1:] &= cells[:, :-1]
-    inner[:, :-1] &= cells[:, 1:]
-    return inner
+def _shifted_onto(edges: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """Lines a pixel wider, to the right and below if `by` is 1, to the left and above if -1."""
+    wider = edges.copy()
+    to, of = (slice(1, None), slice(None, -1)) if by > 0 else (slice(None, -1), slice(1, None))
+    wider[:, to] |= edges[:, of]
+    wider[to] |= edges[of]
+    wider[to, to] |= edges[of, of]
+    return wider
 
 
 def _write_names(canvas: Image.Image, labeled: LabeledImage) -> None:
+    """Names on plates of their colour: as large as they fit, or left out where they would cover too much."""
+    largest = max(SMALLEST_TEXT, round(min(canvas.size) * TEXT_SHARE))
+    sizes = sorted({largest, max(SMALLEST_TEXT, round(largest * 0.75)), SMALLEST_TEXT}, reverse=True)
+    fonts = [_font(size) for size in sizes]
+    boxes = [[_plate_size(font, name) for font in fonts] for name in labeled.names]
     draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(max(10, min(canvas.size) // 28))
-    smallest = SMALLEST_NAMED * canvas.width * canvas.height
-    for number, label in enumerate(labeled.labels, start=1):
-        if labeled.segments.areas[number - 1] >= smallest:
-            place = roomiest_place(labeled.segments.mask(number))
-            draw.text(place, label.name.label, "white", font, anchor="mm", stroke_width=2, stroke_fill="black")
+    for place in place_names(labeled.segments.label_map, boxes):
+        _write(draw, place, labeled.names[place.row], fonts[place.choice])
+
+
+def _write(draw: ImageDraw.ImageDraw, place: Place, name: str, font: ImageFont.FreeTypeFont) -> None:
+    x, y, width, height = place.box
+    draw.rounded_rectangle((x, y, x + width - 1, y + height - 1), height // 5, plate_of(name))
+    draw.text((x + width / 2, y + height / 2), name, "white", font, anchor="mm")
+
+
+def _plate_size(font: ImageFont.FreeTypeFont, name: str) -> tuple[int, int]:
+    """Width and height in pixels of a name with a margin around it."""
+    margin = max(2, round(font.size / 4))
+    return round(font.getlength(name)) + 2 * margin, sum(font.getmetrics()) + margin
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise TypeError("Pillow was built without FreeType, which writes names of any size; install Pillow's own wheel")
+    return font
+
+
+def _rgb(hue: float, lightness: float) -> Colour:
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.75)
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _write_banner(canvas: Image.Image, text: str) -> None:

@@ -1,6 +1,15 @@
 """What the labeler says about a picture."""
 
+import base64
+import html
+import io
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from segmenter import Segments
 
@@ -50,7 +59,18 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class LabeledImage:
-    """A picture, outlined and named: segment i + 1 of the label map has `labels[i]`."""
+    """A picture, outlined and named: segment i + 1 of the label map has `labels[i]`.
+
+    >>> from segmenter import relabel
+    >>> said = [Label(Name(name, 0.9), (), ()) for name in ("sky", "sea")]
+    >>> labeled = LabeledImage(relabel(np.array([[0, 0], [0, 0], [1, 1]])), tuple(said))
+    >>> labeled.names, labeled.mask(1).sum()
+    (('sky', 'sea'), np.int64(2))
+    >>> labeled.overlay(np.zeros((3, 2, 3), np.uint8)).size
+    (2, 3)
+    >>> [(each["category_id"], each["area"]) for each in labeled.to_coco()["annotations"]]
+    [(2, 4), (1, 2)]
+    """
 
     segments: Segments
     labels: tuple[Label, ...]
@@ -58,3 +78,78 @@ class LabeledImage:
     def __post_init__(self) -> None:
         if len(self.labels) != self.segments.count:
             raise ValueError(f"{len(self.labels)} labels for {self.segments.count} segments")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words chosen, in the order of the labels."""
+        return tuple(label.name.label for label in self.labels)
+
+    def mask(self, i: int) -> NDArray[np.bool_]:
+        """The pixels of `names[i]`: bool [H, W].
+
+        Raises:
+            ValueError: there is no such name; they count from 0.
+        """
+        return self.segments.mask(i + 1)
+
+    def overlay(self, picture: NDArray[np.uint8] | Image.Image | Path | str) -> Image.Image:
+        """Segments and names drawn over the picture that was labelled, as a picture of Pillow's.
+
+        Raises:
+            ValueError: the picture has another size than what was labelled.
+        """
+        from labeler.drawing import draw_overlay
+        from labeler.inputs import to_pixels
+
+        pixels = to_pixels(picture)
+        if pixels.shape[:2] != self.segments.size:
+            raise ValueError(f"the picture is {list(pixels.shape[:2])}, but {list(self.segments.size)} was labelled")
+        return Image.fromarray(draw_overlay(pixels, self, ""))
+
+    def to_coco(self, file_name: str = "") -> dict[str, Any]:
+        """The segments as a COCO data set of one picture, with masks as RLE.
+
+        Categories are the labels, numbered from 1 in alphabetical order; an annotation's id is its segment's number.
+        """
+        from labeler.outputs import regions_of
+
+        height, width = self.segments.size
+        categories = {name: number for number, name in enumerate(sorted(set(self.names)), start=1)}
+        return {
+            "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
+            "annotations": [
+                {"id": region["id"], "image_id": 1, **to_annotation(region, categories[region["label"]])}
+                for region in regions_of(self)
+            ],
+            "categories": [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()],
+        }
+
+    def _repr_html_(self) -> str:
+        """What notebooks show: the mask in the labels' colours, and a table of names."""
+        from labeler.drawing import colour_of
+        from labeler.outputs import palette_mask
+
+        stream = io.BytesIO()
+        palette_mask(self).save(stream, "PNG")
+        rows = "".join(
+            f'<tr><td style="background:rgb{colour_of(label.name.label)}">&emsp;</td>'
+            f"<td>{html.escape(label.name.label)}</td><td>{label.name.score:.2f}</td><td>{share:.1%}</td></tr>"
+            for label, share in zip(self.labels, self.segments.areas / self.segments.label_map.size, strict=True)
+        )
+        return (
+            f'<img alt="segments" style="max-width:24em" src="data:image/png;base64,'
+            f'{base64.b64encode(stream.getvalue()).decode("ascii")}">'
+            f"<table><tr><th></th><th>name</th><th>score</th><th>pixels</th></tr>{rows}</table>"
+        )
+
+
+def to_annotation(region: dict[str, Any], category: int) -> dict[str, Any]:
+    """A segment, as the JSON of a picture has it, as COCO's annotations are, but for its own id and its picture's."""
+    return {
+        "category_id": category,
+        "segmentation": region["rle"],
+        "area": region["area"],
+        "bbox": region["bbox"],
+        "iscrowd": 0,
+        "score": region["score"],
+    }

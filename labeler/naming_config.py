@@ -33,7 +33,7 @@ class NamingNumbers:
     )
     direct: int = field(default=20, metadata={"help": "words found for a segment beside those of its captions"})
     captions_weight: float = field(
-        default=0.15, metadata={"help": "of the nearness to the retrieved captions; CaSED's 0.3 to 0.7 in even spreads"}
+        default=0.0, metadata={"help": "of the nearness to the retrieved captions; 0.15 is CaSED's 0.3 to 0.7"}
     )
     support_weight: float = field(
         default=0.01,
@@ -46,7 +46,7 @@ class NamingNumbers:
         default=0.25, metadata={"help": "of the nearness to the whole picture; FreeDA's 0.2 to 0.8"}
     )
     gate: float = field(
-        default=0.1, metadata={"help": "share that some segment must give to a word for it to be said; 0 says any word"}
+        default=0.3, metadata={"help": "share that some segment must give to a word for it to be said; 0 says any word"}
     )
     least_score: float = field(
         default=0.02, metadata={"help": "score below which a segment is unknown: no more than one word in fifty gets"}

@@ -11,13 +11,13 @@ from PIL import Image, PngImagePlugin
 from pycocotools import mask as coco_mask
 
 from labeler.drawing import colour_of, draw_overlay
+from labeler.exports import SCHEMA_VERSION
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.pipeline import Labeler
 from shards.files import write_whole
 from shards.manifest import PROGRAM
 
-SCHEMA_VERSION = 1
 OVERLAY_QUALITY = 90
 DECIMALS = 6
 """Digits of scores: more would be float noise."""
@@ -76,8 +76,14 @@ def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any]) -> dict[s
         "version": SCHEMA_VERSION,
         "picture": {"path": name, "width": width, "height": height},
         "made_by": made_by,
-        "segments": [_segment(labeled, number) for number in range(1, labeled.segments.count + 1)],
+        "segments": regions_of(labeled),
     }
+
+
+def regions_of(labeled: LabeledImage) -> list[dict[str, Any]]:
+    """The segments of a picture as `schema.json` describes them."""
+    boxes, areas = labeled.segments.boxes.tolist(), labeled.segments.areas.tolist()
+    return [_segment(labeled, number, boxes[number - 1], areas[number - 1]) for number in range(1, len(areas) + 1)]
 
 
 def palette_mask(labeled: LabeledImage) -> Image.Image:
@@ -88,7 +94,7 @@ def palette_mask(labeled: LabeledImage) -> Image.Image:
     return mask
 
 
-def _segment(labeled: LabeledImage, number: int) -> dict[str, Any]:
+def _segment(labeled: LabeledImage, number: int, box: list[int], area: int) -> dict[str, Any]:
     label = labeled.labels[number - 1]
     encoded = coco_mask.encode(np.asfortranarray(labeled.segments.mask(number), np.uint8))
     return {
@@ -96,8 +102,8 @@ def _segment(labeled: LabeledImage, number: int) -> dict[str, Any]:
         "label": label.name.label,
         "score": round(label.name.score, DECIMALS),
         "alternatives": [{"label": name.label, "score": round(name.score, DECIMALS)} for name in label.alternatives],
-        "area": int(labeled.segments.areas[number - 1]),
-        "bbox": labeled.segments.boxes[number - 1].tolist(),
+        "area": area,
+        "bbox": box,
         "rle": {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")},
         "evidence": [
             {"index": hit.index, "row": hit.row, "score": round(hit.score, DECIMALS), "caption": hit.caption}
@@ -112,6 +118,10 @@ def _path(out: Path, file: PictureFile, suffix: str) -> Path:
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
     def write_aside(partial: Path) -> None:
-        write(partial)
+        try:
+            write(partial)
+        except BaseException:  # a full disk, Ctrl-C: what was begun is of no use
+            partial.unlink(missing_ok=True)
+            raise
 
     write_whole(path, write_aside)

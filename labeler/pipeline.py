@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from labeler.config import LabelerConfig
+from labeler.inputs import to_pixels
 from labeler.labeled import LabeledImage
 from labeler.merging import regroup
 from labeler.models import Models, load_models
 from labeler.naming import name_picture
 from labeler.retriever import Retriever
 from labeler.seen import Pooled, look_up
-from segmenter import Segments, cell_shares, embed_segments, load_picture, neighbours, segment
+from segmenter import Segments, cell_shares, embed_segments, neighbours, segment
 
 Picture = NDArray[np.uint8]
 
@@ -40,17 +42,16 @@ class Labeler:
         retriever = Retriever.open(Path(index))
         return cls(load_models(retriever, config), retriever, config)
 
-    def label(self, picture: Picture | Path | str) -> LabeledImage:
+    def label(self, picture: Picture | Image.Image | Path | str) -> LabeledImage:
         """Label one picture.
 
         Args:
-            picture: uint8 [H, W, 3] RGB, or the path of a file.
+            picture: uint8 [H, W, 3] RGB, a picture of Pillow's, or the path of a file.
 
         Raises:
-            PictureError: the file is no picture that can be read.
+            PictureError: the file is no picture that can be read, or the array is of another shape or type.
         """
-        pixels = picture if isinstance(picture, np.ndarray) else load_picture(Path(picture))
-        return label_batch([pixels], self.models, self.retriever, self.config)[0]
+        return label_batch([to_pixels(picture)], self.models, self.retriever, self.config)[0]
 
     def label_many(self, pictures: Iterable[Picture]) -> Iterator[LabeledImage]:
         """Label pictures in order; the same answers as one by one, with fewer searches."""
@@ -71,6 +72,21 @@ class Labeler:
     def embed(self, picture: Picture, segments: Segments) -> NDArray[np.float32]:
         """Segments in the space shared with text: float32 [S, D], unit rows."""
         return embed(picture, segments, self.models)
+
+
+def label_picture(picture: Picture | Image.Image | Path | str, index: Path | str = "shards") -> LabeledImage:
+    """Label one picture with an index; for several, open a `Labeler` and keep it.
+
+    Args:
+        picture: uint8 [H, W, 3] RGB, a picture of Pillow's, or the path of a file.
+        index: an index, or a folder of them.
+
+    Raises:
+        PictureError: the picture cannot be read.
+        ShardError: there is no index, or one that cannot be used.
+        EncoderError: a network cannot be loaded.
+    """
+    return Labeler.open(index).label(picture)
 
 
 def label_batch(

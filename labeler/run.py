@@ -1,19 +1,26 @@
-"""A whole folder of pictures: each is labelled and written, or reported, and the run goes on."""
+"""A whole list of pictures: each is labelled and written, or reported, and the run goes on."""
 
-from collections import Counter
+import json
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labeler.coco import write_coco, write_panoptic
+from labeler.exports import COCO_FILE, PANOPTIC_FILE, REPORT_FILE, take_census
 from labeler.inputs import PictureFile
+from labeler.labeled import UNKNOWN, LabeledImage
 from labeler.outputs import describe_run, is_finished, write_outputs
 from labeler.pipeline import Labeler
-from segmenter import PictureError, load_picture
+from labeler.report import write_report
+from segmenter import PictureError
 
 
 class Bar(Protocol):
@@ -26,36 +33,145 @@ class Bar(Protocol):
 
 @dataclass
 class RunReport:
-    """What a run did: pictures by outcome, and how often each label was given."""
+    """What a run did.
+
+    Attributes:
+        labelled: pictures.
+        finished_before: pictures that an earlier run had labelled under the same conditions.
+        refused: one line for each picture that could not be read.
+        labels: how many segments were given each label.
+        pixels: of all pictures labelled, and how many of them lie in segments that are unknown.
+        seconds: by stage: reading, labelling, writing, exports.
+        left_out: pictures in the folder that were labelled under other conditions, and are not in the exports.
+        interrupted: whether the user stopped it; every picture counted was written whole.
+    """
 
     labelled: int = 0
     finished_before: int = 0
     refused: list[str] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
+    pixels: int = 0
+    unknown_pixels: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    left_out: int = 0
+    interrupted: bool = False
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time that a block takes to a stage's."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.monotonic() - started
+
+    def count(self, labeled: LabeledImage) -> None:
+        """Add a picture that was labelled and written."""
+        self.labelled += 1
+        self.labels.update(labeled.names)
+        areas = labeled.segments.areas.tolist()
+        self.pixels += sum(areas)
+        self.unknown_pixels += sum(area for area, name in zip(areas, labeled.names, strict=True) if name == UNKNOWN)
 
 
-def label_files(labeler: Labeler, files: list[PictureFile], out: Path, bar: Bar) -> RunReport:
-    """Label pictures and write their outputs; one that cannot be read is reported, and the rest go on."""
-    report = RunReport()
-    made_by = describe_run(labeler)
-    todo = [file for file in files if not is_finished(out, file, made_by)]
-    report.finished_before = len(files) - len(todo)
-    bar.update(report.finished_before)
-    readable = _readable(todo, report, bar)
-    while batch := list(islice(readable, labeler.config.batch_size)):
-        results = labeler.label_many(picture for _, picture in batch)
-        for (file, picture), labeled in zip(batch, results, strict=True):
-            write_outputs(out, file, picture, labeled, made_by)
-            report.labelled += 1
-            report.labels.update(label.name.label for label in labeled.labels)
-            bar.update(1)
+class Log:
+    """A file of JSON lines, one for each thing that happened; without a path, nothing is written."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._stream = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = path.open("a", encoding="utf-8", buffering=1)  # a line at a time, whatever ends the run
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Add a line."""
+        if self._stream is not None:
+            self._stream.write(json.dumps({"event": event, **facts}, ensure_ascii=False) + "\n")
+
+
+def label_files(
+    labeler: Labeler, files: list[PictureFile], out: Path, bar: Bar, *, overwrite: bool = False, log: Log | None = None
+) -> RunReport:
+    """Label pictures and write their outputs; one that cannot be read is reported, and the rest go on.
+
+    Ctrl-C ends it: the picture that is being written is discarded, what was written before stays.
+
+    Args:
+        labeler: what labels them.
+        files: the pictures.
+        out: the folder of all labels.
+        bar: is told of every picture that is done.
+        overwrite: whether to label pictures again that are finished.
+        log: is told of every picture that is labelled or refused.
+    """
+    report, log = RunReport(), log or Log(None)
+    try:
+        _label_files(labeler, files, out, bar, (report, log, overwrite))
+    except KeyboardInterrupt:
+        report.interrupted = True
     return report
 
 
-def _readable(files: list[PictureFile], report: RunReport, bar: Bar) -> Iterator[tuple[PictureFile, NDArray[np.uint8]]]:
+def write_exports(labeler: Labeler, out: Path, pictures: Path, report: RunReport, *, panoptic: bool = False) -> None:
+    """Write the files of the whole run, unless they are there and no picture was labelled since.
+
+    They hold all finished pictures of the folder, those of earlier runs included: in COCO's format, and on a page to
+    look through.
+
+    Args:
+        labeler: whose run it was.
+        out: the folder of all labels.
+        pictures: what was labelled.
+        report: of the run; gets the time, and what was left out.
+        panoptic: whether to write COCO's panoptic format, too.
+    """
+    wanted = [COCO_FILE, REPORT_FILE, *([PANOPTIC_FILE] if panoptic else [])]
+    if all((out / name).is_file() for name in wanted) or not out.is_dir():
+        return
+    with report.timed("exports"):
+        census = take_census(out, describe_run(labeler))
+        report.left_out = census.left_out
+        if not census.entries:
+            return
+        write_coco(census)
+        write_report(census, pictures)
+        if panoptic:
+            write_panoptic(census)
+
+
+def _label_files(
+    labeler: Labeler, files: list[PictureFile], out: Path, bar: Bar, run: tuple[RunReport, Log, bool]
+) -> None:
+    report, log, overwrite = run
+    made_by = describe_run(labeler)
+    todo = files if overwrite else [file for file in files if not is_finished(out, file, made_by)]
+    report.finished_before = len(files) - len(todo)
+    bar.update(report.finished_before)
+    readable = _readable(todo, report, bar, log)
+    while batch := list(islice(readable, labeler.config.batch_size)):
+        if not report.labelled:  # from here on they would not tell what lies in the folder
+            for name in (COCO_FILE, REPORT_FILE, PANOPTIC_FILE):
+                (out / name).unlink(missing_ok=True)
+        with report.timed("labelling"):
+            results = list(labeler.label_many(picture for _, picture in batch))
+        for (file, picture), labeled in zip(batch, results, strict=True):
+            with report.timed("writing"):
+                write_outputs(out, file, picture, labeled, made_by)
+            report.count(labeled)
+            log.write("labelled", picture=file.name, labels=list(labeled.names))
+            bar.update(1)
+
+
+def _readable(
+    files: list[PictureFile], report: RunReport, bar: Bar, log: Log
+) -> Iterator[tuple[PictureFile, NDArray[np.uint8]]]:
     for file in files:
         try:
-            yield file, load_picture(file.path)
+            with report.timed("reading"):
+                picture = file.read()
         except PictureError as error:
             report.refused.append(str(error))
+            log.write("refused", picture=file.name, reason=str(error))
             bar.update(1)
+        else:
+            yield file, picture

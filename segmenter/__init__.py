@@ -13,7 +13,7 @@ from segmenter.errors import PictureError
 from segmenter.grid import cell_shares
 from segmenter.kmeans import kmeans
 from segmenter.parts import merge_tree, neighbours
-from segmenter.pictures import load_picture
+from segmenter.pictures import decode_picture, load_picture, picture_of
 from segmenter.pipeline import DenseEncoder, embed_segments, segment
 from segmenter.pool import pool_by_segment
 from segmenter.segments import Segments, relabel
@@ -27,11 +27,13 @@ __all__ = [
     "SegmentNumbers",
     "Segments",
     "cell_shares",
+    "decode_picture",
     "embed_segments",
     "kmeans",
     "load_picture",
     "merge_tree",
     "neighbours",
+    "picture_of",
     "pool_by_segment",
     "relabel",
     "segment",

@@ -35,7 +35,7 @@ class SegmentNumbers:
     restarts: int = field(default=8, metadata={"help": "k-means runs, of which the best counts, TAG's value"})
     iterations: int = field(default=100, metadata={"help": "rounds per k-means run at most, TAG's value"})
     alike: float = field(
-        default=0.25, metadata={"help": "tree: regions this alike become one; 0: as any two places are, 1: equal"}
+        default=0.3, metadata={"help": "tree: regions this alike become one; 0: as any two places are, 1: equal"}
     )
     min_cells: int = field(default=4, metadata={"help": "tree: a region of fewer cells joins its likest neighbour"})
     max_regions: int = field(default=32, metadata={"help": "tree: regions at most"})

@@ -1,6 +1,7 @@
 """A file becomes pixels: uint8 [H, W, 3], RGB, upright. Hostile and odd files become one clear line instead."""
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -54,24 +55,45 @@ def load_picture(path: Path) -> npt.NDArray[np.uint8]:
     try:
         # From an open file, not by name: by name, Pillow maps uncompressed pixels. It then mixes up the sides of turned
         # grey TIFF files, and a file that shrinks meanwhile kills the process.
-        with path.open("rb") as file, Image.open(file, formats=_formats()) as opened:
-            _check_size(path, *opened.size)  # before any pixel is decoded
-            opened.load()
-            turn = _turn(opened)
-            picture = _to_rgb(opened)
-        return np.array(picture if turn is None else picture.transpose(turn))
+        with path.open("rb") as file:
+            return decode_picture(file, str(path))
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def decode_picture(file: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
+    """Read a picture from an open file, as `load_picture` does.
+
+    Args:
+        file: its bytes, seekable.
+        name: what it is called in messages.
+    """
+    try:
+        with Image.open(file, formats=_formats()) as opened:
+            return picture_of(opened, name)
     except PictureError:
         raise
     except UnidentifiedImageError as error:
         raise PictureError(
-            f"{path}: not a picture this program reads ({', '.join(_formats())}); convert it or leave it out"
+            f"{name}: not a picture this program reads ({', '.join(_formats())}); convert it or leave it out"
         ) from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{path}: {_one_line(error)} scale it down first") from error
+        raise PictureError(f"{name}: {_one_line(error)} scale it down first") from error
     except Exception as error:  # decoders meet hostile bytes with errors of nearly every type
-        raise PictureError(
-            f"{path}: unreadable, damaged or cut short ({_one_line(error)}); get the file again"
-        ) from error
+        raise _unreadable(name, error) from error
+
+
+def picture_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    """The pixels of Pillow's picture, upright and in colours as `load_picture` has them: uint8 [H, W, 3]."""
+    _check_size(name, *image.size)  # before any pixel is decoded
+    image.load()
+    turn = _turn(image)
+    picture = _to_rgb(image)
+    return np.array(picture if turn is None else picture.transpose(turn))
+
+
+def _unreadable(name: str, error: Exception) -> PictureError:
+    return PictureError(f"{name}: unreadable, damaged or cut short ({_one_line(error)}); get the file again")
 
 
 def _formats() -> tuple[str, ...]:
@@ -80,7 +102,7 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _check_size(path: str, width: int, height: int) -> None:
     """Refuse sizes that no photograph has.
 
     Raises:

@@ -8,10 +8,10 @@ from tqdm import tqdm
 SECONDS_BETWEEN_LINES = 30.0
 
 
-def progress(description: str, unit: str, total: int | None = None) -> Any:
+def progress(description: str, unit: str, total: int | None = None, *, quiet: bool = False) -> Any:
     """A tqdm bar on stderr.
 
-    Where stderr is no terminal (a log file, a cluster), a line every half minute and one at the end.
+    Where stderr is no terminal (a log file, a cluster), a line every half minute and one at the end. Nothing if quiet.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
@@ -24,5 +24,5 @@ def progress(description: str, unit: str, total: int | None = None) -> Any:
         maxinterval=10.0 if terminal else SECONDS_BETWEEN_LINES,
         ascii=not terminal,
         leave=True,
-        disable=None if terminal else False,
+        disable=True if quiet else None if terminal else False,
     )

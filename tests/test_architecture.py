@@ -132,12 +132,23 @@ def test_the_wheel_holds_the_packages_and_no_data(copy_with_data: Path) -> None:
     assert {
         "shards/FORMAT.md",
         "labeler/schema.json",
+        "labeler/report.html",
+        "labeler/report.css",
+        "labeler/report.js",
         "build_index/data/demo.txt",
         "evaluation/class_lists/voc20.txt",
     } <= packed
     assert {"encoders/pocket/open_clip_config.json", "encoders/pocket/MODEL_CARD.md", POCKET_WEIGHTS} <= packed
     assert not [name for name in packed if name.startswith("shards/cc3m")]
-    assert {Path(name).suffix for name in packed - code - {POCKET_WEIGHTS}} <= {".md", ".json", ".txt"}
+    assert {Path(name).suffix for name in packed - code - {POCKET_WEIGHTS}} <= {
+        ".md",
+        ".json",
+        ".txt",
+        ".html",
+        ".css",
+        ".js",
+        ".typed",
+    }
 
 
 def test_a_folder_of_data_named_shards_does_not_hide_the_package(tmp_path: Path) -> None:

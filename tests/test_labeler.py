@@ -1,6 +1,11 @@
 """The labeler end to end: planted meaning through a real index on disk, and outputs that never vary."""
 
 import json
+import signal
+import subprocess
+import sys
+import tarfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +30,7 @@ from labeler.models import Models
 from labeler.outputs import describe_run, write_outputs
 from labeler.pipeline import Labeler
 from labeler.retriever import Retriever
+from segmenter import PictureError
 from shards import EncoderIdentity, EncoderMismatch, UserError, open_index
 
 SCHEMA = json.loads((Path(labeler.__file__).parent / "schema.json").read_text("utf-8"))
@@ -235,7 +241,7 @@ def test_two_runs_and_two_batch_sizes_give_the_same_bytes(workplace: Path) -> No
     assert run(workplace, "again", "--batch-size", "1") == 1
     assert run(workplace, "eight", "--batch-size", "8") == 1
     first = contents(workplace / "one")
-    assert len(first) == 4 * 3
+    assert len(first) == 4 * 3 + len({"annotations.coco.json", "report.html"})
     assert contents(workplace / "again") == first
     assert contents(workplace / "eight") == first
 
@@ -243,7 +249,8 @@ def test_two_runs_and_two_batch_sizes_give_the_same_bytes(workplace: Path) -> No
 def test_every_output_names_the_untrained_networks(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(workplace, "named") == 1
     assert "untrained" in capsys.readouterr().out
-    for path in (workplace / "named").rglob("*.json"):
+    assert "These networks are untrained" in (workplace / "named/report.html").read_text("utf-8")
+    for path in set((workplace / "named").rglob("*.json")) - {workplace / "named/annotations.coco.json"}:
         content = json.loads(path.read_text("utf-8"))
         Draft202012Validator(SCHEMA).validate(content)
         assert content["made_by"]["preset"] == "untrained"
@@ -320,3 +327,173 @@ def test_settings_that_cannot_be_are_refused() -> None:
     config = LabelConfig(pictures=Path("x"))
     with pytest.raises(ValueError, match="--neighbours 0"):
         replace(config, neighbours=0)
+
+
+# --- the run as a whole ----------------------------------------------------------------------------------------------
+
+
+def test_a_picture_may_come_as_a_file_an_array_or_pillows(planted: Labeler, tmp_path: Path) -> None:
+    picture = painted(FIELDS)
+    Image.fromarray(picture).save(tmp_path / "fields.png")
+    expected = planted.label(picture)
+    for given in (Image.fromarray(picture), tmp_path / "fields.png", str(tmp_path / "fields.png")):
+        labeled = planted.label(given)
+        assert labeled.labels == expected.labels
+        np.testing.assert_array_equal(labeled.segments.label_map, expected.segments.label_map)
+    with pytest.raises(PictureError, match="is no picture"):
+        planted.label(picture.astype(np.float64))  # type: ignore[arg-type]
+
+
+def test_one_call_labels_one_picture(workplace: Path) -> None:
+    labeled = labeler.label_picture(workplace / "pictures/a.png", workplace / "shards")
+    assert labeled.segments.size == (90, 120)
+    assert len(labeled.names) == labeled.segments.count
+
+
+def test_exports_hold_the_pictures_of_earlier_runs_and_the_new_ones(workplace: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    arguments = [str(pictures), "--index", str(workplace / "shards"), "--out", str(tmp_path / "labels")]
+
+    def names() -> list[str]:
+        assert main([*arguments, "--short-side", "128", "--panoptic"]) == 0
+        panoptic = json.loads((tmp_path / "labels/panoptic.json").read_text("utf-8"))
+        coco = json.loads((tmp_path / "labels/annotations.coco.json").read_text("utf-8"))
+        assert coco["images"] == panoptic["images"]
+        page = (tmp_path / "labels/report.html").read_text("utf-8")
+        names = [image["file_name"] for image in coco["images"]]
+        assert all(f'"{name}"' in page for name in names)
+        return names
+
+    (pictures / "a.png").write_bytes((workplace / "pictures/a.png").read_bytes())
+    assert names() == ["a.png"]
+    (pictures / "b.jpg").write_bytes((workplace / "pictures/b.jpg").read_bytes())
+    assert names() == ["a.png", "b.jpg"]
+    (pictures / "a.png").unlink()
+    (tmp_path / "labels/annotations.coco.json").unlink()
+    assert names() == ["a.png", "b.jpg"]
+
+
+def test_what_is_finished_is_labelled_again_when_asked(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(workplace, "overwritten")
+    before = contents(workplace / "overwritten")
+    (workplace / "overwritten/a.overlay.jpg").write_bytes(b"damaged")
+    capsys.readouterr()
+    run(workplace, "overwritten", "--overwrite")
+    assert "4 pictures labelled" in capsys.readouterr().out
+    assert contents(workplace / "overwritten") == before
+
+
+def test_a_quiet_run_says_only_what_was_refused(workplace: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(workplace, "quiet", "--quiet") == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    assert line.startswith("  refused ")
+    assert "broken.jpg" in line
+
+
+def test_the_summary_and_the_log_count_what_was_written(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = workplace / "logs/run.jsonl"
+    assert run(workplace, "logged", "--json-log", str(log)) == 1
+    said = capsys.readouterr().out
+    events = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    labelled = {event["picture"]: event["labels"] for event in events if event["event"] == "labelled"}
+    for name, labels in labelled.items():
+        path = (workplace / "logged" / name).with_suffix(".json")
+        content = json.loads(path.read_text("utf-8"))
+        assert labels == [segment["label"] for segment in content["segments"]]
+    (refused,) = (event for event in events if event["event"] == "refused")
+    assert refused["picture"] == "broken.jpg"
+    final = events[-1]
+    assert (final["event"], final["labelled"], final["interrupted"]) == ("finished", 4, False)
+    segments = sum(map(len, labelled.values()))
+    assert sum(final["labels"].values()) == segments
+    unknown = sum(labels.count("unknown") for labels in labelled.values())
+    assert f"{segments:,} segments with {len(final['labels']):,} labels; unknown: {unknown:,} segments" in said
+    assert set(final["seconds"]) == {"reading", "labelling", "writing", "exports"}
+    assert "seconds: " in said
+
+
+def test_ctrl_c_keeps_what_is_written_and_the_next_run_goes_on(
+    workplace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(workplace, "undisturbed")
+    pictures = []
+
+    def save_two(image: Image.Image, *arguments: object, **options: object) -> None:
+        """Saves pictures, until it is interrupted in the middle of the third overlay."""
+        original(image, *arguments, **options)  # type: ignore[arg-type]
+        if "JPEG" in arguments:
+            pictures.append(arguments[0])
+            if len(pictures) == 3:
+                raise KeyboardInterrupt
+
+    original = Image.Image.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", save_two)
+        capsys.readouterr()
+        assert run(workplace, "stopped", "--batch-size", "2") == 130
+    said = capsys.readouterr()
+    assert "2 pictures labelled" in said.out
+    assert "interrupted; the same command goes on from here" in said.err
+    left = contents(workplace / "stopped")
+    assert sum(name.endswith(".json") for name in left) == 2
+    assert not [name for name in left if "partial" in name or name == "report.html"]
+    assert run(workplace, "stopped", "--batch-size", "2") == 1
+    assert "2 pictures labelled" in capsys.readouterr().out
+    assert contents(workplace / "stopped") == contents(workplace / "undisturbed")
+
+
+def test_a_real_ctrl_c_ends_the_command_with_130(workplace: Path, tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(300):
+        (pictures / f"{number:03}.png").write_bytes((workplace / "pictures/a.png").read_bytes())
+    command = [sys.executable, "-m", "labeler", str(pictures), "--index", str(workplace / "shards")]
+    command += ["--out", str(tmp_path / "labels"), "--short-side", "128", "--batch-size", "1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while not list((tmp_path / "labels").glob("00*.json")) and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    finished = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "labels").glob("*.json")]
+    assert f"{len(finished):,} pictures labelled" in out
+    assert 0 < len(finished) < 300
+    assert not list((tmp_path / "labels").glob("*.partial"))
+
+
+def test_a_tar_is_labelled_like_the_folder_that_it_was(workplace: Path, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "pictures.tar", "w") as tar:
+        for name in ("a.png", "b.jpg"):
+            tar.add(workplace / "pictures" / name, name)
+    arguments = [str(tmp_path / "pictures.tar"), "--index", str(workplace / "shards"), "--short-side", "128"]
+    assert main([*arguments, "--out", str(tmp_path / "labels")]) == 0
+    run(workplace, "folder")
+    for name in ("a.png", "b.png", "a.overlay.jpg"):
+        unpacked = (workplace / "folder" / name).read_bytes()
+        assert (tmp_path / "labels/pictures" / name).read_bytes() == unpacked
+
+
+def test_a_table_of_urls_is_downloaded_beside_the_labels(
+    workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(table: Path, folder: Path) -> list[str]:
+        assert table == tmp_path / "urls.txt"
+        (folder / "00000").mkdir(parents=True)
+        (folder / "00000/000000000.jpg").write_bytes((workplace / "pictures/a.png").read_bytes())
+        return ["http://127.0.0.1/gone.jpg: HTTP Error 404: Not Found"]
+
+    monkeypatch.setattr("labeler.downloads.download", download)
+    (tmp_path / "urls.txt").write_text("http://127.0.0.1/a.jpg\nhttp://127.0.0.1/gone.jpg\n")
+    arguments = [str(tmp_path / "urls.txt"), "--index", str(workplace / "shards"), "--short-side", "128"]
+    assert main([*arguments, "--out", str(tmp_path / "labels")]) == 1
+    said = capsys.readouterr().out
+    assert "1 pictures labelled" in said
+    assert "refused http://127.0.0.1/gone.jpg: HTTP Error 404" in said
+    assert (tmp_path / "labels-pictures/00000/000000000.jpg").is_file()
+    assert (tmp_path / "labels/00000/000000000.json").is_file()
+    assert "../labels-pictures/00000/000000000.jpg" in (tmp_path / "labels/report.html").read_text("utf-8")

@@ -1,0 +1,243 @@
+"""The search index at the size of a large corpus: recall, rate, opening and memory, beside exact search.
+
+    python benchmarks/search.py                           # 750,000 x 512-d; minutes, most of them training
+    python benchmarks/search.py --rows 250000 --dimension 256
+
+Vectors are synthetic, in the geometry of real caption vectors: a middle of length 0.88, a spread of 0.47 about it,
+half of the variance between clusters of 40, and variances along random directions that fall as i^-0.9. 267 of these
+have the participation ratio, the halfway rank and the mean cosine of the 267 captions of two LiT models. Queries are
+captions moved across the gap between texts and pictures, as `build_index/search_index/queries.py` describes.
+
+The rates of the search index include re-ranking. "exact, FAISS" is the flat float16 index that small corpora get,
+"exact, NumPy" products with float32 copies of the vectors in blocks. Opening and memory are measured in processes of
+their own; anonymous memory is what a process needs, and pages of mapped files can be dropped at any time.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # also runs from a checkout that is not installed
+
+from build_index.search_index.exact import exact_rows
+from build_index.search_index.lists import Lists
+from build_index.search_index.options import FLAT, LISTS, SearchOptions
+from build_index.search_index.queries import gap_queries
+from build_index.search_index.state import SearchState
+from build_index.search_index.stored import StoredVectors
+from build_index.search_index.tuning import NEIGHBOURS, Setting, share_found
+
+BATCHES = (1, 15, 120)
+
+QUERIES = 480
+
+PART = 32_768
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=750_000)
+    parser.add_argument("--dimension", type=int, default=512)
+    parser.add_argument("--k", type=int, default=NEIGHBOURS)
+    parser.add_argument("--index-bytes", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=4, help="time for each rate")
+    parser.add_argument("--out", type=Path, help="write the numbers there as JSON")
+    parser.add_argument("--folder", type=Path, help="keep vectors and index there, and use them again")
+    parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
+    flags = parser.parse_args()
+    if flags.probe:
+        return probe(flags)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = flags.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        result = measure(flags, folder)
+    show(result)
+    if flags.out:
+        flags.out.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def measure(flags: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Make vectors, build both indexes, and measure each in a process of its own."""
+    from build_index.faiss_index import write_faiss_index
+
+    faiss.omp_set_num_threads(flags.threads)
+    vectors = corpus(folder, flags.rows, flags.dimension)
+    seconds = {}
+    for kind, exact_rows_flag in ((LISTS, 0), (FLAT, flags.rows)):
+        started = time.monotonic()
+        if not (folder / f"{kind}.faiss").exists():
+            options = SearchOptions(exact_rows=exact_rows_flag, index_bytes=flags.index_bytes)
+            _, state = write_faiss_index(folder / f"{kind}.faiss", vectors, options)
+            (folder / f"{kind}.json").write_text(json.dumps(_plain(state)))
+        seconds[kind] = time.monotonic() - started
+    rows = vectors.sample(QUERIES, np.zeros(0, np.int64))
+    np.save(folder / "queries.npy", gap_queries(vectors, rows, seed=0))
+    np.save(folder / "own.npy", rows)
+    queries = np.load(folder / "queries.npy")
+    np.save(folder / "truth.npy", exact_rows(vectors, queries, flags.k))
+    load = os.getloadavg()
+    systems = {name: _probed(flags, folder, name) for name in ("lists", "exact, FAISS", "exact, NumPy")}
+    return {
+        "rows": flags.rows,
+        "dimension": flags.dimension,
+        "k": flags.k,
+        "threads": flags.threads,
+        "cores": os.cpu_count(),
+        "load": load,
+        "faiss": faiss.__version__,
+        "built_in_s": seconds,
+        "search": json.loads((folder / f"{LISTS}.json").read_text()),
+        "systems": systems,
+    }
+
+
+def corpus(folder: Path, rows: int, dimension: int) -> StoredVectors:
+    """Synthetic captions in parts, made once for each folder."""
+    generator = np.random.Generator(np.random.PCG64(0))
+    scale = np.arange(1, dimension + 1.0) ** -0.45
+    scale = (scale / np.linalg.norm(scale)).astype(np.float32)
+    turn = np.linalg.qr(generator.standard_normal((dimension, dimension)))[0].astype(np.float32)
+    middle = generator.standard_normal(dimension)
+    middle = (0.88 * middle / np.linalg.norm(middle)).astype(np.float32)
+    clusters = generator.standard_normal((max(rows // 40, 1), dimension), np.float32) * scale
+    parts = []
+    for start in range(0, rows, PART):
+        count = min(PART, rows - start)
+        path = folder / f"vectors-{start // PART:05d}.npy"
+        chosen = clusters[generator.integers(0, len(clusters), count)]
+        own = generator.standard_normal((count, dimension), np.float32) * scale
+        if not path.exists():
+            part = middle + 0.47 * ((chosen + own) * np.float32(np.sqrt(0.5)) @ turn)
+            np.save(path, (part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float16))
+        parts.append(np.load(path, mmap_mode="r"))
+    return StoredVectors(parts, np.zeros(0, np.int64))
+
+
+def _plain(state: SearchState) -> Any:
+    import msgspec
+
+    return msgspec.to_builtins(state)
+
+
+def _probed(flags: argparse.Namespace, folder: Path, system: str) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--probe", str(folder), system, "--rows", str(flags.rows)]
+    command += ["--dimension", str(flags.dimension), "--k", str(flags.k), "--threads", str(flags.threads)]
+    answer = subprocess.run([*command, "--seconds", str(flags.seconds)], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+def probe(flags: argparse.Namespace) -> int:
+    """Measure one system in this process, and print what was found as JSON."""
+    folder, system = Path(flags.probe[0]), flags.probe[1]
+    faiss.omp_set_num_threads(flags.threads)
+    queries, truth, own = (np.load(folder / f"{name}.npy") for name in ("queries", "truth", "own"))
+    imported = memory()
+    started = time.perf_counter()
+    paths = sorted(folder.glob("vectors-*.npy"))[: -(-flags.rows // PART)]
+    vectors = StoredVectors([np.load(path, mmap_mode="r") for path in paths], np.zeros(0, np.int64))
+    search = SYSTEMS[system](folder, vectors, flags)
+    search(queries[:1])
+    opened = time.perf_counter() - started
+    found = search(queries)
+    rates = {batch: rate(search, queries, batch, flags.seconds) for batch in BATCHES}
+    after = memory()
+    result = {
+        "open_s": opened,
+        "recall": share_found(found, truth, own=own),
+        "queries_per_s": rates,
+        "anonymous_mb": after["RssAnon"] - imported["RssAnon"],
+        "mapped_mb": after["RssFile"] - imported["RssFile"],
+        "process_anonymous_mb": after["RssAnon"],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+    }
+    print(json.dumps(result))
+    return 0
+
+
+Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]
+
+
+def _lists(folder: Path, vectors: StoredVectors, flags: argparse.Namespace) -> Search:
+    from build_index.faiss_index import rows_from_lists
+    from build_index.search_index.exact import reranked
+
+    lists = Lists.of(faiss.read_index(str(folder / f"{LISTS}.faiss"), faiss.IO_FLAG_MMAP_IFC))
+    setting = Setting(**json.loads((folder / f"{LISTS}.json").read_text())["search"])
+
+    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        candidates = rows_from_lists(lists, setting, queries, flags.k, (flags.rows, None))
+        return reranked(vectors, queries, candidates, flags.k, flags.threads)[1]
+
+    return search
+
+
+def _flat(folder: Path, vectors: StoredVectors, flags: argparse.Namespace) -> Search:
+    from build_index.search_index.exact import EXTRA_CANDIDATES, reranked
+
+    index = faiss.read_index(str(folder / f"{FLAT}.faiss"), faiss.IO_FLAG_MMAP_IFC)
+
+    def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
+        candidates = index.search(queries, flags.k + EXTRA_CANDIDATES)[1]
+        return reranked(vectors, queries, candidates, flags.k, flags.threads)[1]
+
+    return search
+
+
+def _numpy(_folder: Path, vectors: StoredVectors, flags: argparse.Namespace) -> Search:
+    return lambda queries: exact_rows(vectors, queries, flags.k)
+
+
+SYSTEMS: dict[str, Callable[[Path, StoredVectors, argparse.Namespace], Search]] = {
+    "lists": _lists,
+    "exact, FAISS": _flat,
+    "exact, NumPy": _numpy,
+}
+
+
+def rate(search: Search, queries: NDArray[np.float32], batch: int, seconds: float) -> float:
+    """Queries a second in batches of one size, different ones in turn."""
+    started, asked = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        first = asked % (len(queries) - batch + 1)
+        search(queries[first : first + batch])
+        asked += batch
+    return asked / (time.perf_counter() - started)
+
+
+def memory() -> dict[str, float]:
+    """Resident memory of this process by kind, MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) / 1e3 for line in lines if line.startswith("Rss")}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the table."""
+    print(f"{result['rows']:,} x {result['dimension']}-d, k = {result['k']}, {result['threads']} threads of")
+    print(f"{result['cores']} cores, load {result['load'][0]:.1f}, faiss {result['faiss']}")
+    print(f"built in {result['built_in_s'][LISTS]:.0f} s: {json.dumps(result['search'])}\n")
+    heads = ["", "recall", *(f"q/s x{batch}" for batch in BATCHES), "open s", "anonymous MB", "mapped MB"]
+    print("".join(f"{head:>14}" for head in heads))
+    for name, found in result["systems"].items():
+        rates = [f"{each:,.0f}" for each in found["queries_per_s"].values()]
+        sizes = [f"{found['open_s']:.3f}", f"{found['anonymous_mb']:,.0f}", f"{found['mapped_mb']:,.0f}"]
+        print("".join(f"{cell:>14}" for cell in [name, f"{found['recall']:.3f}", *rates, *sizes]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

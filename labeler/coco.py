@@ -1,0 +1,132 @@
+"""All pictures of a run in COCO's formats: one JSON of masks, and on request the panoptic JSON with its PNGs.
+
+Both are written from the pictures' own JSON files, one picture in memory at a time, aside and then renamed.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from labeler.drawing import colour_of
+from labeler.exports import COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, Census
+from labeler.labeled import to_annotation
+from shards.files import write_whole
+from shards.manifest import PROGRAM
+
+
+def write_coco(census: Census) -> Path:
+    """Write `annotations.coco.json`: images, one annotation per segment with its mask as RLE, labels as categories.
+
+    An image's id is the rank of its path among all, from 1, and a category's that of its label in the alphabet: they
+    do not depend on the order in which pictures were labelled. Annotations are numbered through, and have a `score`.
+
+    Returns:
+        The path of the file.
+    """
+    categories = census.categories
+
+    def annotations() -> Iterable[dict[str, Any]]:
+        number = 0
+        for image, _, record in census.records():
+            for region in record.segments:
+                number += 1
+                yield {
+                    "id": number,
+                    "image_id": image,
+                    **to_annotation(msgspec.to_builtins(region), categories[region.label]),
+                }
+
+    path = census.out / COCO_FILE
+    names = ({"id": number, "name": label, "supercategory": ""} for label, number in categories.items())
+    _write(path, {"images": _images(census), "annotations": annotations(), "categories": names})
+    return path
+
+
+def write_panoptic(census: Census) -> Path:
+    """Write `panoptic.json`, and one PNG per picture below `panoptic/`: R + 256 G + 256^2 B is the segment's id.
+
+    Every label is a "thing" to COCO, which allows several segments of one label in a picture.
+
+    Returns:
+        The path of the JSON.
+    """
+    categories = census.categories
+
+    def annotations() -> Iterable[dict[str, Any]]:
+        for image, entry, record in census.records():
+            write_ids(census.path(entry, ".png"), census.out / PANOPTIC_FOLDER / f"{entry.stem}.png")
+            yield {
+                "image_id": image,
+                "file_name": f"{entry.stem}.png",
+                "segments_info": [
+                    {
+                        "id": region.id,
+                        "category_id": categories[region.label],
+                        "area": region.area,
+                        "bbox": list(region.bbox),
+                        "iscrowd": 0,
+                    }
+                    for region in record.segments
+                ],
+            }
+
+    path = census.out / PANOPTIC_FILE
+    names = (
+        {"id": number, "name": label, "supercategory": "", "isthing": 1, "color": list(colour_of(label))}
+        for label, number in categories.items()
+    )
+    _write(path, {"images": _images(census), "annotations": annotations(), "categories": names})
+    return path
+
+
+def write_ids(mask: Path, target: Path) -> None:
+    """Write a palette mask as COCO's panoptic PNGs are: a segment's number becomes R + 256 G + 256^2 B."""
+    with Image.open(mask) as opened:
+        ids = np.asarray(opened).astype(np.int64)  # [H, W]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(to_colours(ids))
+
+    def write(partial: Path) -> None:
+        picture.save(partial, "PNG")
+
+    write_whole(target, write)
+
+
+def to_colours(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Numbers as colours, R the lowest byte.
+
+    >>> to_colours(np.array([[0, 7, 258]])).tolist()
+    [[[0, 0, 0], [7, 0, 0], [2, 1, 0]]]
+    """
+    return (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
+
+
+def _images(census: Census) -> Iterable[dict[str, Any]]:
+    for number, entry in enumerate(census.entries, start=1):
+        yield {"id": number, "file_name": entry.name, "width": entry.width, "height": entry.height}
+
+
+def _write(path: Path, lists: dict[str, Iterable[dict[str, Any]]]) -> None:
+    """A JSON object of a few long lists, a line for each item, none of them ever whole in memory."""
+
+    def write(partial: Path) -> None:
+        with partial.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(f'{{"info": {json.dumps({"description": PROGRAM})},\n"licenses": []')
+            for name, items in lists.items():
+                _write_list(stream, name, items)
+            stream.write("}\n")
+
+    write_whole(path, write)
+
+
+def _write_list(stream: TextIO, name: str, items: Iterable[dict[str, Any]]) -> None:
+    stream.write(f',\n"{name}": [')
+    for place, item in enumerate(items):
+        stream.write((",\n" if place else "\n") + json.dumps(item, ensure_ascii=False))
+    stream.write("]")

@@ -1,0 +1,262 @@
+"""Which pictures are meant: files, folders, globs, tars, lists; and tables of URLs, from a server that misbehaves."""
+
+import io
+import os
+import tarfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from labeler import downloads
+from labeler.downloads import download, is_url_table
+from labeler.inputs import InputError, PictureFile, find_pictures, to_pixels
+from segmenter import PictureError, load_picture
+
+
+def picture(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (12, 17, 3), dtype=np.uint8)
+
+
+def encoded(pixels: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(picture(seed)))
+    return path
+
+
+def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]  # the mode is one of tarfile's
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def found(root: Path, out: Path) -> dict[str, str]:
+    return {file.name: file.stem for file in find_pictures(root, out)}
+
+
+def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
+    for name in ("a.png", "deep/b.jpg", "deep/er/c.png", "deep/notes.md", "labels/a.png"):
+        write(tmp_path / name)
+    out = tmp_path / "labels"
+    assert found(tmp_path / "a.png", out) == {"a.png": "a"}
+    assert found(tmp_path, out) == {"a.png": "a", "deep/b.jpg": "deep/b", "deep/er/c.png": "deep/er/c"}
+    assert found(tmp_path / "deep/*", out) == {"b.jpg": "b"}
+    assert found(tmp_path / "**/*.png", out) == {"a.png": "a", "deep/er/c.png": "deep/er/c"}
+    assert found(tmp_path / "d*/b.[jJ]pg", out) == {"deep/b.jpg": "deep/b"}
+
+
+def test_a_name_that_looks_like_a_glob_but_is_there_is_a_file(tmp_path: Path) -> None:
+    assert found(write(tmp_path / "a[1].png"), tmp_path / "labels") == {"a[1].png": "a[1]"}
+    assert found(tmp_path, tmp_path / "labels") == {"a[1].png": "a[1]"}
+
+
+def test_a_tar_holds_pictures_under_their_keys(tmp_path: Path) -> None:
+    members = {f"{key:05}.{kind}": encoded(picture(key)) for key in range(3) for kind in ("png", "json", "txt")}
+    members |= {"deep/x.cls.jpg": encoded(picture(9)), "../out.png": b"", "/root.png": encoded(picture(8))}
+    path = write_tar(tmp_path / "pictures/00007.tar", members)
+    files = {file.name: file for file in find_pictures(path, tmp_path / "labels")}
+    assert {name: file.stem for name, file in files.items()} == {
+        "00007/00000.png": "00007/00000",
+        "00007/00001.png": "00007/00001",
+        "00007/00002.png": "00007/00002",
+        "00007/deep/x.cls.jpg": "00007/deep/x.cls",
+        "00007/root.png": "00007/root",
+    }
+    for name, seed in {"00007/00001.png": 1, "00007/deep/x.cls.jpg": 9, "00007/root.png": 8}.items():
+        np.testing.assert_array_equal(files[name].read(), picture(seed))
+    write(tmp_path / "pictures/y.png")
+    assert len(found(tmp_path / "pictures", tmp_path / "labels")) == 6
+    assert len(found(tmp_path / "pictures/0*.tar", tmp_path / "labels")) == 5
+
+
+def test_a_damaged_picture_in_a_tar_is_named(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar", {"x.png": encoded(picture(0))[:40]})
+    (file,) = find_pictures(path, tmp_path / "labels")
+    with pytest.raises(PictureError, match=r"a\.tar: a/x\.png: not a picture"):
+        file.read()
+    path.unlink()
+    with pytest.raises(PictureError, match=r"a\.tar: No such file.*it held a/x\.png"):
+        file.read()
+
+
+def test_a_tar_that_is_none_says_what_to_do(tmp_path: Path) -> None:
+    compressed = write_tar(tmp_path / "a.tar", {"x.png": b""}, "w:gz")
+    with pytest.raises(InputError, match=r"a\.tar: no tar that can be read .* unpack it if it is compressed"):
+        find_pictures(compressed, tmp_path / "labels")
+
+
+def test_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pictures/b.png", "pictures/deep/a.png", "pictures/c.png"):
+        write(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    lines = "pictures/c.png\n\npictures/deep/a.png\npictures/missing.png\npictures/c.png\n"
+    (tmp_path / "list.txt").write_text(lines)
+    expected = {"c.png": "c", "deep/a.png": "deep/a", "missing.png": "missing"}
+    assert found(Path("list.txt"), Path("labels")) == expected
+    assert list(found(Path("list.txt"), Path("labels"))) == list(expected)  # in the order of the list
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    files = find_pictures(Path("-"), Path("labels"))
+    assert [file.name for file in files] == list(expected)
+    np.testing.assert_array_equal(files[0].read(), load_picture(tmp_path / "pictures/c.png"))
+    with pytest.raises(PictureError, match=r"missing\.png: not a file"):
+        files[2].read()
+
+
+def test_names_that_files_of_the_run_have_are_not_given_to_pictures(tmp_path: Path) -> None:
+    for name in ("annotations.coco.png", "panoptic.jpg", "deep/panoptic.jpg"):
+        write(tmp_path / name)
+    assert found(tmp_path, tmp_path / "labels") == {
+        "annotations.coco.png": "annotations.coco.png",
+        "deep/panoptic.jpg": "deep/panoptic",
+        "panoptic.jpg": "panoptic.jpg",
+    }
+
+
+def test_a_name_that_is_no_unicode_is_written_with_escapes(tmp_path: Path) -> None:
+    try:
+        write(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    (file,) = find_pictures(tmp_path, tmp_path / "labels")
+    assert file.name == r"caf\xe9.png"
+    np.testing.assert_array_equal(file.read(), picture(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none", "no such file, folder or glob"),
+        ("*.png", "no pictures there"),
+        (".", "no pictures there"),
+        ("list.txt", "no pictures"),
+    ],
+)
+def test_nothing_to_label_is_an_error(tmp_path: Path, name: str, message: str) -> None:
+    if name == "list.txt":
+        (tmp_path / name).write_text("\n")
+    with pytest.raises(InputError, match=message):
+        find_pictures(tmp_path / name, tmp_path / "labels")
+
+
+def test_pictures_as_arrays_and_as_pillows(tmp_path: Path) -> None:
+    pixels = picture(4)
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(pixels))
+    for given in (pixels, Image.fromarray(pixels), path, str(path)):
+        np.testing.assert_array_equal(to_pixels(given), pixels)
+    turned = Image.fromarray(pixels)
+    turned.getexif()[0x0112] = 6  # EXIF: turned to the right
+    np.testing.assert_array_equal(to_pixels(turned), np.rot90(pixels, -1))
+    clear = Image.fromarray(np.zeros((2, 2, 4), np.uint8))
+    np.testing.assert_array_equal(to_pixels(clear), np.full((2, 2, 3), 255))
+    for wrong in (pixels[..., 0], pixels.astype(np.float32), np.zeros((0, 4, 3), np.uint8), pixels[..., :2]):
+        with pytest.raises(PictureError, match=r"is no picture; give uint8 \[height, width, 3\], RGB"):
+            to_pixels(wrong)  # type: ignore[arg-type]
+
+
+# --- tables of URLs --------------------------------------------------------------------------------------------------
+
+
+class Misbehaving(BaseHTTPRequestHandler):
+    """Serves two pictures, a page that says it is a picture, half a picture, nothing, and something very slowly."""
+
+    def do_GET(self) -> None:
+        if self.path == "/missing.png":
+            self.send_error(404)
+            return
+        content = {
+            "/good.png": encoded(picture(1)),
+            "/also%20good.png": encoded(picture(2)),
+            "/lies.png": b"<html>not a picture</html>",
+            "/half.png": encoded(picture(3))[:60],
+            "/slow.png": encoded(picture(4)),
+        }[self.path]
+        if self.path == "/slow.png":
+            time.sleep(4)
+        self.send_response(200)
+        self.send_header("Content-Type", "image/png")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        try:
+            self.wfile.write(content)
+        except OSError:
+            return  # the other side did not wait
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Where it listens."""
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Misbehaving)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.server_address[1]}"
+    listening.shutdown()
+    listening.server_close()
+
+
+def test_downloads_say_what_could_not_be_had(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("img2dataset", reason="img2dataset is not installed")
+    monkeypatch.setattr(downloads, "TIMEOUT", 1)
+    monkeypatch.setattr(downloads, "RETRIES", 0)
+    names = ["good.png", "missing.png", "lies.png", "half.png", "slow.png", "also%20good.png"]
+    table = tmp_path / "urls.parquet"
+    pq.write_table(pa.table({"URL": [f"{server}/{name}" for name in names], "caption": names}), table)
+    assert is_url_table(table)
+    refused = download(table, tmp_path / "labels-pictures")
+    said = {line.partition(": ")[0].rpartition("/")[2]: line for line in refused}
+    assert set(said) == {"missing.png", "slow.png"}
+    assert "404" in said["missing.png"]
+    files = {file.name: file for file in find_pictures(tmp_path / "labels-pictures", tmp_path / "labels")}
+    assert list(files) == [f"00000/00000000{place}.jpg" for place in (0, 2, 3, 5)]
+    for place, seed in ((0, 1), (5, 2)):
+        np.testing.assert_array_equal(files[f"00000/00000000{place}.jpg"].read(), picture(seed))
+    for place in (2, 3):  # the page that says it is a picture, and half of one
+        with pytest.raises(PictureError):
+            files[f"00000/00000000{place}.jpg"].read()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "is_table"),
+    [
+        ("a.txt", "\nhttps://example.com/a.jpg\n", True),
+        ("a.txt", "pictures/a.jpg\n", False),
+        ("a.csv", "url\n", True),
+        ("a.jpg", "http://", False),
+    ],
+)
+def test_which_files_are_tables_of_urls(tmp_path: Path, name: str, text: str, is_table: bool) -> None:  # noqa: FBT001
+    (tmp_path / name).write_text(text)
+    assert is_url_table(tmp_path / name) == is_table
+    assert not is_url_table(tmp_path / "none.csv")
+
+
+def test_a_table_without_urls_lists_its_columns(tmp_path: Path) -> None:
+    for name, text in {"a.csv": "link,caption\nx,y\n", "a.tsv": "link\tcaption\nx\ty\n"}.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match="no column `url` among link, caption; rename"):
+            download(tmp_path / name, tmp_path / "pictures")
+
+
+def test_a_picture_file_of_its_own_is_read_as_ever(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", 5)
+    np.testing.assert_array_equal(PictureFile(path, "a.png", "a").read(), picture(5))
