@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,16 +27,7 @@ CONFIGS = {
     "labeler": LabelConfig,
 }
 
-OKAPI = [
-    "an okapi",
-    "a zoo with an okapi",
-    "okapi in the shade",
-    "the okapi eats leaves",
-    "striped legs of an okapi",
-    "an okapi behind a fence",
-    "an okapi and its calf",
-    "okapi at night",
-]
+MOTORCYCLE = re.compile("motor|scooter", re.IGNORECASE)
 
 
 def commands_of(text: str) -> list[list[str]]:
@@ -71,22 +63,26 @@ def said(folder: Path) -> str:
 
 def test_it_can_be_taught_new_words(tmp_path: Path) -> None:
     build, append, label = commands_of(section("Teach it new words"))[:3]
-    pq.write_table(pa.table({"caption": OKAPI}), tmp_path / "okapi.parquet")
+    sentences = files("build_index").joinpath("data/demo.txt").read_text("utf-8").splitlines()
+    about = [sentence for sentence in sentences if MOTORCYCLE.search(sentence)]
+    mine = [sentence for sentence in sentences if not MOTORCYCLE.search(sentence)]
+    pq.write_table(pa.table({"caption": mine}), tmp_path / "mine.parquet")
+    pq.write_table(pa.table({"caption": about}), tmp_path / "motorcycles.parquet")
     run([*build[:2], "labeler.demo", "pictures"], tmp_path)
     run(build, tmp_path)
     run([*label, "--out", "before"], tmp_path)
-    assert "okapi" not in said(tmp_path / "before")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "shards/demo").glob("*-0000*")}
+    assert not MOTORCYCLE.search(said(tmp_path / "before"))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "shards/mine").glob("*-0000*")}
     run(append, tmp_path)
-    after = {path.name: path.read_bytes() for path in (tmp_path / "shards/demo").glob("*-0000*")}
+    after = {path.name: path.read_bytes() for path in (tmp_path / "shards/mine").glob("*-0000*")}
     assert {name: after[name] for name in before} == before
-    assert pq.read_table(tmp_path / "shards/demo/captions-00001.parquet")["text"].to_pylist() == OKAPI
+    assert pq.read_table(tmp_path / "shards/mine/captions-00001.parquet")["text"].to_pylist() == about
     run(label, tmp_path)
-    assert '"label": "okapi", "score"' in said(tmp_path / "labels")
+    assert re.search('"label": "motor(cycle|bike)", "score"', said(tmp_path / "labels"))
     remove, compact = commands_of(section("Teach it new words"))[3:]
     run(remove, tmp_path)
     run([*label, "--out", "removed"], tmp_path)
-    assert "okapi" not in said(tmp_path / "removed")
+    assert not MOTORCYCLE.search(said(tmp_path / "removed"))
     run(compact, tmp_path)
     run([*label, "--out", "compacted"], tmp_path)
     assert said(tmp_path / "compacted") == said(tmp_path / "before")
