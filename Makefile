@@ -15,7 +15,7 @@ demo: $(READY)     ## build a small index and label seven photographs; nothing i
 	$(BIN)/python -m labeler.demo demo/pictures
 	$(BIN)/python -m build_index --corpus demo --preset pocket --out demo/shards
 	$(BIN)/python -m labeler demo/pictures --index demo/shards --out demo/labels
-	@echo "look at demo/labels/*.overlay.jpg"
+	@echo "look at demo/labels/report.html and demo/labels/*.overlay.jpg"
 
 test: $(READY)     ## all tests that need no network, no GPU and no real weights
 	$(BIN)/python -m pytest

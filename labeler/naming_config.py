@@ -22,7 +22,8 @@ class NamingNumbers:
 
     The weights of the score were set by the spread of the terms between words in the vectors of a published
     contrastive model (LiT, 55 pictures and 267 texts): 0.02 for picture to text, 0.06 for text to text. A word that was
-    1 nearer to the mean text there was 0.15 nearer to the mean picture; that, and `captions_weight`, is `hub_weight`.
+    1 nearer to the mean text there was 0.15 nearer to the mean picture; that, and as much again for the captions' part,
+    is `hub_weight`. `captions_weight` would be 0.15 by this reckoning; with the pocket pair, names were better without.
 
     Raises:
         ValueError: a number has no meaning; the message says which.

@@ -41,10 +41,12 @@ def test_deeplab_scores_what_it_is_known_to_score() -> None:
     network = deeplab(SHARED / "teachers/deeplabv3_mnv2_pascal_quant.tflite")
     dataset = open_dataset(DatasetName.VOC21, SHARED / "photos/voc")
     total = np.zeros((CLASSES, CLASSES + 1), np.int64)
-    for item in dataset.items[::3]:
+    for item in dataset.items:
         picture, truth = load_picture(item.picture), dataset.truth(item)
         said = classes_of(network, picture)
         segments = relabel(said)
         _, first = np.unique(segments.label_map, return_index=True)
         total += confusion(overlaps(segments.label_map, truth, CLASSES), said.ravel()[first])
-    assert 0.62 < mean_iou(total) < 0.70  # 0.658 on 300 other pictures of the same collection
+    assert (
+        0.62 < mean_iou(total) < 0.70
+    )  # 0.647; another program measured 0.658 on 300 other pictures of the collection

@@ -24,7 +24,7 @@ from shards.removal import remove
 Vector = NDArray[np.float64]
 SEEDS = range(6)
 METHODS = list(Naming)
-SMALL = NamingConfig(neighbours=5, direct=4)
+SMALL = NamingConfig(captions_weight=0.15, gate=0.1, neighbours=5, direct=4)
 
 
 @pytest.fixture(scope="module")
