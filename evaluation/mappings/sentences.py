@@ -56,8 +56,8 @@ class SentenceTransformerEncoder:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise MappingError(
-                "this mapping compares sentences and needs sentence-transformers: pip install sentence-transformers; "
-                "--mapping lexical works without it"
+                "this mapping compares sentences and needs sentence-transformers: pip install "
+                "'guidance-free-labeler[sentences]'; --mapping lexical works without it"
             ) from error
         try:
             model = SentenceTransformer(DEFAULT_MODEL if folder is None else str(folder), device="cpu")
