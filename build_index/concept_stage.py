@@ -1,7 +1,7 @@
 """The words of an index: which are said, their vectors, and which captions hold them."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -75,8 +75,8 @@ def embed_new_concepts(
             if part is None:
                 vectors = []
                 for at in range(0, len(batch), words_per_call):
-                    vectors.append(embed_concepts(encoder, batch[at : at + words_per_call], config.concept_prompts))
-                    bar.update(len(vectors[-1]))
+                    some = batch[at : at + words_per_call]
+                    vectors.append(embed_concepts(encoder, some, config.concept_prompts, bar.update))
                 part = writer.write_concepts(number, first_id, batch, np.concatenate(vectors))
                 embedded += part.rows
             else:
@@ -85,18 +85,25 @@ def embed_new_concepts(
     return parts, embedded
 
 
-def embed_concepts(encoder: TextEncoder, words: Sequence[str], prompts: Sequence[str]) -> NDArray[np.float32]:
+def embed_concepts(
+    encoder: TextEncoder,
+    words: Sequence[str],
+    prompts: Sequence[str],
+    report: Callable[[float], object] = lambda more: None,
+) -> NDArray[np.float32]:
     """Embed words as the mean of several prompts, normalised (the prompt ensemble of arXiv 2103.00020, section 3.1.4).
 
     Args:
         encoder: the text encoder.
         words: n concepts.
         prompts: templates with `{}` where the word belongs.
+        report: is told how many more words are done, in fractions.
 
     Returns:
         float32 [n, d], unit rows.
     """
-    vectors = encoder.encode([prompt.format(word) for prompt in prompts for word in words])
+    texts = [prompt.format(word) for prompt in prompts for word in words]
+    vectors = encoder.encode(texts, lambda more: report(more / len(prompts)))
     mean = vectors.reshape(len(prompts), len(words), -1).mean(axis=0)
     norms = np.linalg.norm(mean, axis=1, keepdims=True)
     return (mean / np.maximum(norms, 1e-12)).astype(np.float32)

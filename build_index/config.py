@@ -8,7 +8,7 @@ from pathlib import Path
 
 from build_index.language import Language
 from build_index.search_index.options import SearchOptions
-from encoders.presets import PresetName
+from encoders.presets import Precision, PresetName
 from shards import layout
 
 CLEANING = 1
@@ -56,10 +56,17 @@ class BuildConfig:
         default=0, metadata={"help": "captions that must hold a concept; 0 means 1, and more in big corpora"}
     )
     concept_prompts: tuple[str, ...] = field(
-        default=CONCEPT_PROMPTS, metadata={"help": "templates that a concept is embedded with", "metavar": "TEMPLATE"}
+        default=(),
+        metadata={
+            "help": "templates that a concept is embedded with (default: the index's own, or four of CLIP's style)",
+            "metavar": "TEMPLATE",
+        },
     )
     export: str = field(default="", metadata={"help": "also write another program's layout: cased", "metavar": "cased"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda (all GPUs), or some: cuda:0,cuda:1"})
+    precision: Precision = field(
+        default=Precision.AUTO, metadata={"help": "of the text encoder; auto is bf16 on GPUs that have it, else fp32"}
+    )
     limit: int = field(default=0, metadata={"help": "stop after this many rows of captions; 0 means all"})
     rows_per_part: int = field(
         default=32_768, metadata={"help": "captions per part: what a killed build computes again at most"}
@@ -110,8 +117,6 @@ class BuildConfig:
 
 
 def _require_templates(prompts: tuple[str, ...]) -> None:
-    if not prompts:
-        raise ValueError("--concept-prompts: give at least one template")
     for template in prompts:
         if template.count("{}") != 1 or template.replace("{}", "").count("{"):
             raise ValueError(f"--concept-prompts {template!r}: must hold {{}} once, where the concept belongs")

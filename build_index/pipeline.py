@@ -1,7 +1,9 @@
 """The whole build on one page: read, clean, dedup, find concepts, embed, index, report."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -9,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_index.concept_stage import write_concepts
-from build_index.config import BuildConfig
+from build_index.config import CONCEPT_PROMPTS, BuildConfig
 from build_index.corpora import corpus_name, find_sources
-from build_index.encoding import TextEncoder, embed
+from build_index.encoding import Embedder, TextEncoder
 from build_index.errors import CorpusError
 from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
@@ -21,11 +23,11 @@ from build_index.search_index.options import SearchOptions
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
-from build_index.tagger_pool import Tagger
-from encoders.presets import PRESETS, PresetName
+from build_index.tagger_pool import Pending, Tagger
+from encoders.presets import CUSTOM, PRESETS, PresetName
 from shards import EncoderIdentity, Index, IndexWriter, Manifest
 from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, PartInfo, SourceInfo, Tally
-from shards.parts import write_array
+from shards.parts import PartRows, write_array
 from shards.progress import progress
 
 
@@ -77,6 +79,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
                 export_cased(earlier)
             return BuildReport(writer.folder, earlier.manifest, notes=notes)
 
+        config = _with_prompts(config, earlier)
         encoder = load_encoder(config) if load_encoder else _load_clip_text(config, earlier)
         if earlier is not None:
             earlier.manifest.encoder.require(encoder.identity, str(writer.folder))
@@ -105,21 +108,51 @@ def write_parts(
     listed = {reading.number for reading in readings if reading.source.listed}
     embedded = shown = 0
     total = rows_to_read(readings, _rows_allowed(config, writer.earlier))
-    with Tagger(config.language, config.workers) as tagger, progress("captions", "rows", total) as bar:
+    with (
+        Tagger(config.language, config.workers) as tagger,
+        progress("captions", "rows", total) as bar,
+        Embedder(encoder, bar.update) as embedder,
+    ):
+        waiting: deque[Begun] = deque()
+        number, first_row = len(parts), parts[-1].first_row + parts[-1].rows if parts else 0
         for rows in intake.parts(readings, config.rows_per_part):
-            number, first_row = len(parts), parts[-1].first_row + parts[-1].rows if parts else 0
             part = writer.finished_part(number, first_row, rows)
+            begun = Begun(number, first_row, rows, part)
             if part is None:
-                pending = tagger.begin(rows.texts, [source in listed for source in rows.sources.tolist()])
-                vectors = embed(encoder, rows.texts, bar)
-                part = writer.write_part(number, first_row, rows, pending.result(), vectors)
-                embedded += part.rows
-                shown += part.rows
-            parts.append(part)
-            bar.update(intake.rows_read.total() - shown)
+                begun.concepts = tagger.begin(rows.texts, [source in listed for source in rows.sources.tolist()])
+                begun.vectors = embedder.begin(rows.texts)
+                embedded += len(rows.texts)
+            known = len(rows.texts) if part is None else 0  # these are shown as they are embedded
+            bar.update(intake.rows_read.total() - shown - known)
             shown = intake.rows_read.total()
+            waiting.append(begun)
+            number, first_row = number + 1, first_row + len(rows.texts)
+            while len(waiting) > embedder.ahead:
+                parts.append(waiting.popleft().written(writer))
+        parts += [begun.written(writer) for begun in waiting]
         bar.update(intake.rows_read.total() - shown)
     return parts, embedded
+
+
+@dataclass
+class Begun:
+    """A part on its way: finished by a build that was killed, or being tagged and embedded meanwhile."""
+
+    number: int
+    first_row: int
+    rows: PartRows
+    part: PartInfo | None
+    concepts: Pending | None = None
+    vectors: Future[NDArray[np.float32]] | None = None
+
+    def written(self, writer: IndexWriter) -> PartInfo:
+        """The part on disk, once all that belongs to it is there."""
+        if self.part is not None:
+            return self.part
+        assert self.concepts is not None
+        assert self.vectors is not None
+        vectors = self.vectors.result()  # an encoder that fails is met before the workers are waited for
+        return writer.write_part(self.number, self.first_row, self.rows, self.concepts.result(), vectors)
 
 
 @dataclass(frozen=True)
@@ -182,9 +215,15 @@ def _rows_allowed(config: BuildConfig, earlier: Index | None) -> int | None:
     return max(config.limit - (earlier.manifest.tally.read if earlier else 0), 0)
 
 
+def _with_prompts(config: BuildConfig, earlier: Index | None) -> BuildConfig:
+    """With the templates that were asked for, else the index's own, else the usual ones."""
+    own = tuple(earlier.manifest.encoder.concept_prompts) if earlier else ()
+    return replace(config, concept_prompts=config.concept_prompts or own or CONCEPT_PROMPTS)
+
+
 def _preset_name(config: BuildConfig, earlier: Manifest | None) -> str:
     if config.clip:
-        return "custom"
+        return CUSTOM
     if config.preset is None and earlier is not None:
         return earlier.preset
     return (config.preset or PresetName.DEFAULT).value
@@ -195,6 +234,6 @@ def _load_clip_text(config: BuildConfig, earlier: Index | None) -> TextEncoder:
     from encoders.clip_text import clip_text_of, load_clip_text  # torch loads here, and only if something is to embed
 
     if earlier is not None and config.preset is None and not config.clip:
-        return clip_text_of(earlier.manifest.encoder, config.clip_checkpoint, config.device)
+        return clip_text_of(earlier.manifest.encoder, config.clip_checkpoint, config.device, config.precision)
     clip = config.clip or PRESETS[config.preset or PresetName.DEFAULT].clip
-    return load_clip_text(clip, config.clip_checkpoint, config.device)
+    return load_clip_text(clip, config.clip_checkpoint, config.device, config.precision)

@@ -1,11 +1,15 @@
-"""Captions to vectors with an open_clip text tower, without computing padding where that changes nothing.
+"""Captions to vectors with an open_clip text tower, without computing what changes nothing.
 
-CLIP's text tower is causal and reads out at the end token, so what stands after it cannot reach the result. Captions
-are sorted by length, and every batch is cut after its longest caption: the same numbers to float rounding, at a
-fraction of the 77 positions. Towers that look at their padding run padded.
+CLIP's text tower is causal and reads out at the end token. So what stands after it cannot reach the result, captions
+that begin alike share what is computed for their beginning, and the last block is needed at the end alone: see
+`encoders.causal_text`. A causal tower with other blocks, or one of Hugging Face's, runs on captions sorted by length,
+every batch cut after its longest; a tower that looks at its padding runs padded.
 """
 
+import copy
+import queue
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +18,82 @@ import torch
 from numpy.typing import NDArray
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
 
+from encoders.causal_text import CausalText, understands
+from encoders.fast_tokenizer import faster
 from encoders.identity import identify, source_of
-from encoders.loading import pick_device
+from encoders.loading import pick_devices, pick_precision
+from encoders.prefixes import find_prefixes, shared_lengths, sorted_rows, tree_batches
+from encoders.presets import Precision
 from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
 from shards import EncoderIdentity
 
 TOKENS_PER_BATCH = 4_096
-"""Positions computed at once: enough to keep matrix products efficient, small enough for a processor's cache."""
+"""Positions computed at once by a processor: enough for matrix products, few enough for its caches."""
+
+TOKENS_PER_CUDA_BATCH = 65_536
+"""By a GPU: some ten milliseconds of work for each of the hundred kernels that a processor has to launch meanwhile."""
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
+Batches = Iterator[tuple[NDArray[np.int64], torch.Tensor]]
+"""Which captions, and their vectors before they are scaled to unit length [b, d]."""
 
 
 class ClipText:
-    """A text encoder: captions in, unit vectors out, in the order they came."""
+    """A text encoder: captions in, unit vectors out, in the order they came. Threads may share it.
 
-    def __init__(self, clip: LoadedClip, tokenizer: Callable[[list[str]], torch.Tensor], device: str = "cpu") -> None:
-        self.identity: EncoderIdentity = identify(clip, tokenizer)
+    Attributes:
+        identity: who made the vectors.
+        dimension: of the vectors.
+        trims: whether padding is left out.
+        at_once: how many calls of `encode` are worth making at the same time: one for each device, and one that
+            meanwhile tokenises.
+    """
+
+    def __init__(
+        self,
+        clip: LoadedClip,
+        tokenizer: Callable[[list[str]], torch.Tensor],
+        devices: Sequence[str] = ("cpu",),
+        precision: Precision = Precision.FP32,
+    ) -> None:
+        """Takes a loaded network, which is copied to every device that it is not on."""
+        self.identity: EncoderIdentity = identify(clip, tokenizer, precision.value)
         self.dimension = self.identity.dimension
-        self._tokenizer = tokenizer
-        self._device = device
+        self.at_once = len(devices) + 1
+        self._tokenizer = faster(tokenizer)
         tower = getattr(clip.network, "text", clip.network)
         self.trims = trims_exactly(tower)
-        self._forward: Forward = forward_trimmed(tower) if self.trims else clip.network.encode_text
         self._lengths = text_lengths(tower)
+        self._towers: queue.Queue[Tower] = queue.Queue()
+        for device in devices:
+            self._towers.put(_tower_of(clip.network, device, precision))
 
     @classmethod
-    def from_pretrained(cls, source: ClipSource, device: str = "auto") -> "ClipText":
+    def from_pretrained(
+        cls, source: ClipSource, device: str = "auto", precision: Precision = Precision.AUTO
+    ) -> "ClipText":
         """Load a CLIP by name or from a local file.
+
+        Args:
+            source: which.
+            device: `auto`, `cpu`, `cuda` (all there are), or some, as in `cuda:0,cuda:2`.
+            precision: of the text tower.
 
         Raises:
             EncoderError: it cannot be loaded; the message says how to go on.
         """
-        device = pick_device(device)
-        return cls(load_clip(source, device), clip_tokenizer(source), device)
+        devices = pick_devices(device)
+        precision = pick_precision(precision, devices[0])
+        return cls(load_clip(source, devices[0]), clip_tokenizer(source), devices, precision)
 
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
+    def encode(
+        self, captions: Sequence[str], report: Callable[[int], object] = lambda count: None
+    ) -> NDArray[np.float32]:
         """Embed captions.
 
         Args:
             captions: n strings; what exceeds the context length is cut by the tokenizer.
+            report: is told after every batch how many captions it had.
 
         Returns:
             float32 [n, d], unit rows.
@@ -62,12 +103,69 @@ class ClipText:
             return vectors
         tokens = self._tokenizer(list(captions))  # [n, context]
         lengths = self._lengths(tokens).numpy() if self.trims else np.full(len(tokens), tokens.shape[1])
-        with torch.inference_mode():
-            for rows in batches(lengths, TOKENS_PER_BATCH):
-                batch = tokens[torch.from_numpy(rows), : lengths[rows[-1]]].to(self._device)
-                encoded = torch.nn.functional.normalize(self._forward(batch).float(), dim=-1)
-                vectors[rows] = encoded.cpu().numpy()
+        with self._borrowed() as tower, torch.inference_mode():
+            for rows, encoded in tower(tokens.numpy(), lengths):
+                vectors[rows] = torch.nn.functional.normalize(encoded.float(), dim=-1).cpu().numpy()
+                report(len(rows))
         return vectors
+
+    @contextmanager
+    def _borrowed(self) -> Iterator["Tower"]:
+        """A tower that nobody else is using."""
+        tower = self._towers.get()
+        try:
+            yield tower
+        finally:
+            self._towers.put(tower)
+
+
+Tower = Callable[[NDArray[np.int64], NDArray[np.int64]], Batches]
+"""From tokens [n, context] and lengths [n] to batches."""
+
+
+def _tower_of(network: Any, device: str, precision: Precision) -> Tower:
+    """The fastest way that is exact for a network's text tower."""
+    tower = getattr(network, "text", network)
+    budget = TOKENS_PER_BATCH if device == "cpu" else TOKENS_PER_CUDA_BATCH
+    if trims_exactly(tower) and understands(tower):
+        return TreeTower(
+            CausalText(tower, device, torch.bfloat16 if precision is Precision.BF16 else torch.float32), budget
+        )
+    own = network if next(network.parameters()).device == torch.device(device) else copy.deepcopy(network).to(device)
+    tower = getattr(own, "text", own)
+    forward = forward_trimmed(tower) if trims_exactly(tower) else own.encode_text
+    return SortedTower(forward, device, precision, budget)
+
+
+class TreeTower:
+    """Captions in the order of a dictionary, so that neighbours begin alike."""
+
+    def __init__(self, text: CausalText, budget: int) -> None:
+        self._text, self._budget = text, budget
+
+    def __call__(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batches:
+        """As `Tower`."""
+        order = sorted_rows(tokens)
+        tokens, lengths = tokens[order], lengths[order]
+        for some in tree_batches(lengths, shared_lengths(tokens, lengths), self._budget):
+            yield order[some], self._text(find_prefixes(tokens[some], lengths[some]))
+
+
+class SortedTower:
+    """Captions of similar length together; the network runs as it is, in bfloat16 by torch's autocast."""
+
+    def __init__(self, forward: Forward, device: str, precision: Precision, budget: int) -> None:
+        self._forward, self._device, self._budget = forward, device, budget
+        self._precision = precision
+
+    def __call__(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batches:
+        """As `Tower`."""
+        for rows in batches(lengths, self._budget):
+            batch = torch.from_numpy(tokens[rows, : lengths[rows[-1]]]).to(self._device)
+            with torch.autocast(
+                torch.device(self._device).type, torch.bfloat16, enabled=self._precision is Precision.BF16
+            ):
+                yield rows, self._forward(batch)
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
@@ -146,11 +244,13 @@ def _end_positions(tower: Any, tokens: torch.Tensor) -> torch.Tensor:
     return (tokens == end).int().argmax(dim=-1)
 
 
-def load_clip_text(clip: str, checkpoint: Path | None, device: str) -> ClipText:
+def load_clip_text(clip: str, checkpoint: Path | None, device: str, precision: Precision = Precision.AUTO) -> ClipText:
     """Load a text encoder from what a user wrote after `--clip` and `--clip-checkpoint`."""
-    return ClipText.from_pretrained(ClipSource.parse(clip, checkpoint), device)
+    return ClipText.from_pretrained(ClipSource.parse(clip, checkpoint), device, precision)
 
 
-def clip_text_of(identity: EncoderIdentity, checkpoint: Path | None, device: str) -> ClipText:
+def clip_text_of(
+    identity: EncoderIdentity, checkpoint: Path | None, device: str, precision: Precision = Precision.AUTO
+) -> ClipText:
     """Load the text encoder that an index names, from where the index found it or from another file."""
-    return ClipText.from_pretrained(source_of(identity, checkpoint), device)
+    return ClipText.from_pretrained(source_of(identity, checkpoint), device, precision)

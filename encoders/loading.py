@@ -10,7 +10,7 @@ import torch
 
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
-from encoders.presets import UNTRAINED
+from encoders.presets import UNTRAINED, Precision
 
 
 def check_checkpoint(checkpoint: Path | None, network: str, flag: str) -> None:
@@ -90,10 +90,41 @@ def pick_device(device: str) -> str:
     """`auto` means CUDA where there is some.
 
     Raises:
-        EncoderError: a CUDA device was asked for and there is none.
+        EncoderError: there is no such device.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise EncoderError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise EncoderError(f"--device {device}: torch has no such device here; use auto, cpu, cuda or mps") from error
     return device
+
+
+def pick_devices(device: str) -> list[str]:
+    """Every device that a text encoder should use: `cuda` means all there are, commas separate several.
+
+    Raises:
+        EncoderError: a CUDA device was asked for and there is none, or not so many.
+    """
+    picked = [pick_device(name.strip()) for name in device.split(",")]
+    count = torch.cuda.device_count()
+    for name in picked:
+        number = name.partition(":")[2]
+        if number and int(number) >= count:
+            raise EncoderError(f"--device {device}: torch sees {count} CUDA devices here, numbered from 0")
+    return [f"cuda:{number}" for number in range(count)] if picked == ["cuda"] else picked
+
+
+def pick_precision(precision: Precision, device: str) -> Precision:
+    """`auto` means bfloat16 on GPUs that have it, and float32 elsewhere.
+
+    Indexes hold float16 vectors, and those of the two precisions differ by little more than float16 rounds off. On
+    processors float32 stays the choice, because it gives the same names on every machine.
+    """
+    if precision is not Precision.AUTO:
+        return precision
+    native = device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 8
+    return Precision.BF16 if native else Precision.FP32

@@ -31,6 +31,18 @@ class Preset:
     short_side: int = 448
 
 
+CUSTOM = "custom"
+"""The preset of an index whose CLIP was named by itself."""
+
+
+class Precision(Enum):
+    """In which numbers a text tower computes; sums, norms and residuals are float32 in any case."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class PresetName(Enum):
     """The presets by name."""
 

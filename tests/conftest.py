@@ -48,13 +48,14 @@ class LetterCounter:
         )
         self.calls: list[list[str]] = []
         self.crash_at = crash_at
+        self.at_once = 1
 
     @property
     def seen(self) -> list[str]:
         """Every text that was embedded, in order."""
         return [text for call in self.calls for text in call]
 
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, captions: Sequence[str], report: Any = None) -> NDArray[np.float32]:
         """Embed n captions: float32 [n, 27], unit rows."""
         if len(self.calls) == self.crash_at:
             raise Crash

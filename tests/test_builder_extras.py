@@ -87,6 +87,16 @@ def test_other_prompts_embed_the_concepts_again_and_no_caption(tmp_path: Path) -
     assert list(verify(report.folder)) == []
 
 
+def test_an_append_keeps_the_prompts_of_the_index(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), concept_prompts=("a map of {}.",))
+    encoder = LetterCounter()
+    report = build_with(tmp_path, encoder, corpus=(str(tmp_path / "b.parquet"),))
+    assert encoder.seen == ["a windmill", "a map of windmill."]
+    assert report.manifest.encoder.concept_prompts == ["a map of {}."]
+
+
 def test_rare_concepts_are_not_said_but_word_lists_always_are(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     (tmp_path / "words.txt").write_text("bat_(animal)\ngolden_retriever\nquokka\n\n")

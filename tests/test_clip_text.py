@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -18,7 +19,10 @@ from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
 from encoders import clip_text
+from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
+from encoders.prefixes import Prefixes, find_prefixes
+from encoders.presets import Precision
 from encoders.weights import ClipSource, LoadedClip
 
 CAPTIONS = [
@@ -226,17 +230,25 @@ def test_equals_open_clips_own_text_path(load: Load, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_computes_the_positions_it_needs(load: Load, name: str) -> None:
+def test_computes_the_positions_it_needs(load: Load, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     clip, tokenizer = load(name), FAMILIES[name].tokenizer
     computed: list[int] = []
+    monkeypatch.setattr(clip_text, "find_prefixes", lambda *rows: noted(find_prefixes(*rows), computed))
     words = next(module for module in tower_of(clip).modules() if isinstance(module, torch.nn.Embedding))
-    hook = words.register_forward_pre_hook(lambda _, inputs: computed.append(inputs[0].shape[1]))
+    hook = words.register_forward_pre_hook(lambda _, inputs: computed.append(inputs[0].numel()))
     try:
         ClipText(clip, tokenizer).encode(["lighthouse", "red lighthouse"])
     finally:
         hook.remove()
     context = tokenizer([""]).shape[1]
-    assert computed == [4 if FAMILIES[name].trims else context]  # start, "red", "lighthouse", end
+    beginnings = 1 + 2 + 3  # the start, which both share; "lighthouse" and its end; "red", "lighthouse" and its end
+    trimmed = beginnings if understands(tower_of(clip)) else 2 * 4
+    assert computed == [trimmed if FAMILIES[name].trims else 2 * context]
+
+
+def noted(tree: Prefixes, computed: list[int]) -> Prefixes:
+    computed.append(len(tree.tokens))
+    return tree
 
 
 def after_the_end(tokens: torch.Tensor) -> torch.Tensor:
@@ -316,6 +328,40 @@ def test_order_and_company_do_not_matter(load: Load, name: str, request: pytest.
 def test_the_same_captions_give_the_same_bytes(load: Load) -> None:
     encoder = ClipText(load("CLIP"), open_clip.tokenize)
     np.testing.assert_array_equal(encoder.encode(CAPTIONS), encoder.encode(CAPTIONS))
+
+
+@pytest.mark.parametrize("name", ["CLIP", "CLIP with QuickGELU", "text tower, layer scale", "XLM-RoBERTa, mean"])
+def test_bfloat16_stays_near(load: Load, name: str) -> None:
+    clip, tokenizer = load(name), FAMILIES[name].tokenizer
+    near = ClipText(clip, tokenizer, precision=Precision.BF16)
+    assert near.identity.precision == "bf16"
+    cosines = (near.encode(CAPTIONS) * reference(clip, tokenizer(CAPTIONS))).sum(axis=1)
+    assert cosines.min() >= 0.999
+    assert cosines.min() < 1 - 1e-7, "as exact as float32: it was not computed in bfloat16"
+
+
+def test_two_devices_share_the_work_and_change_nothing(load: Load) -> None:
+    clip = load("CLIP")
+    alone, both = ClipText(clip, open_clip.tokenize), ClipText(clip, open_clip.tokenize, ("cpu", "cpu"))
+    assert (alone.at_once, both.at_once) == (2, 3)
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(both.encode, [CAPTIONS] * 6))
+    for vectors in found:
+        np.testing.assert_array_equal(vectors, alone.encode(CAPTIONS))
+
+
+def test_reports_every_caption_and_can_be_stopped(load: Load, small_batches: None) -> None:
+    encoder, told = ClipText(load("CLIP"), open_clip.tokenize), list[int]()
+    encoder.encode(CAPTIONS, told.append)
+    assert sum(told) == len(CAPTIONS)
+    assert len(told) > 1
+
+    def stop(count: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        encoder.encode(CAPTIONS, stop)
+    assert len(encoder.encode(CAPTIONS)) == len(CAPTIONS), "the tower was given back"
 
 
 def test_no_captions(load: Load) -> None:

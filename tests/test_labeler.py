@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -85,8 +86,9 @@ class PlantedText:
     """
 
     identity = IDENTITY
+    at_once = 1
 
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
+    def encode(self, captions: Sequence[str], report: Any = None) -> NDArray[np.float32]:
         vectors = np.zeros((len(captions), 8), np.float32)
         for row, caption in enumerate(captions):
             named = [axis for axis, name in enumerate(NAMES.values()) if name == caption]
