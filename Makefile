@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := shards encoders build_index segmenter labeler evaluation pocket tests benchmarks
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo picture test check format clean
 
 help:              ## this list
 	@grep -hE '^[a-z]+: .*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -16,6 +16,13 @@ demo: $(READY)     ## build a small index and label seven photographs; nothing i
 	$(BIN)/python -m build_index --corpus demo --preset pocket --out demo/shards
 	$(BIN)/python -m labeler demo/pictures --index demo/shards --out demo/labels
 	@echo "look at demo/labels/report.html and demo/labels/*.overlay.jpg"
+
+picture: $(READY)  ## draw the README's picture anew, with the pocket pair as it is now
+	rm -rf demo/readme
+	$(BIN)/python -m labeler.demo demo/readme/pictures
+	$(BIN)/python -m build_index --corpus demo --preset pocket --out demo/readme/shards
+	$(BIN)/python -m labeler demo/readme/pictures/china.jpg --index demo/readme/shards --out demo/readme/labels
+	cp demo/readme/labels/china.overlay.jpg docs/pictures/china.jpg
 
 test: $(READY)     ## all tests that need no network, no GPU and no real weights
 	$(BIN)/python -m pytest

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from build_index.faiss_index import flat_index
+from build_index.faiss_index import flat_index, write_faiss
 from shards import Index
 from shards.files import write_whole
 
@@ -28,7 +27,7 @@ def export_cased(index: Index) -> Path:
     database = flat_index(index.manifest.encoder.dimension)
     for number in range(len(index.manifest.parts)):
         database.add(index.part_vectors(number)[alive(index, number)].astype(np.float32))
-    write_whole(folder / "text.index", lambda partial: faiss.write_index(database, str(partial)))
+    write_whole(folder / "text.index", lambda partial: write_faiss(database, partial))
     write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
     return folder
 

@@ -48,8 +48,14 @@ def write_faiss_index(
         whole, state = flat_index(vectors.dimension), SearchState(options=options)
         for _, block in vectors.blocks():
             whole.add(block)
-    info = write_whole(path, lambda partial: faiss.write_index(whole, str(partial)))
+    info = write_whole(path, lambda partial: write_faiss(whole, partial))
     return IndexInfo(kind=kind, metric=METRIC, file=info), state
+
+
+def write_faiss(index: faiss.Index, path: Path) -> None:
+    """Write a FAISS index through Python's own file, which says when the disk is full; FAISS's cuts the index short."""
+    with path.open("wb") as stream:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]  # in no stub
 
 
 def flat_index(dimension: int) -> faiss.Index:

@@ -58,8 +58,9 @@ class Refusals:
         return bool(self.places)
 
     def summary(self) -> str:
-        """Rows by reason, on one line."""
-        return ", ".join(f"{self.rows[reason]:,} {reason}" for reason in sorted(self.places)) or "nothing refused"
+        """Rows by reason with a place each, on one line."""
+        said = (f"{self.rows[each]:,} {each}, for example {self.places[each][0]}" for each in sorted(self.places))
+        return "; ".join(said) or "nothing refused"
 
 
 @dataclass

@@ -18,6 +18,10 @@ class SearchConfig:
     clip_checkpoint: Path | None = field(default=None, metadata={"help": "the CLIP's weights in a local file"})
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
 
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise ValueError(f"--k {self.k}: must be 1 or more")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""

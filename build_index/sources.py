@@ -39,7 +39,8 @@ def _mark(uri: str) -> str:
         return f"remote:{hashlib.sha256(repr(sorted(stable.items())).encode()).hexdigest()}"
     except Exception as error:  # every filesystem of fsspec raises its own kinds
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
-        raise CorpusError(f"{uri}: cannot be opened ({reason})") from error
+        advice = "; check the address and the network" if ":" in uri else ""
+        raise CorpusError(f"{uri}: cannot be opened ({reason}){advice}") from error
 
 
 _STABLE = frozenset(

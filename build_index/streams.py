@@ -8,7 +8,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, Any
 
 import fsspec
@@ -22,6 +22,9 @@ ROWS_PER_CHUNK = 4_096
 
 BROKEN = (OSError, EOFError, ValueError, pa.ArrowException, lzma.LZMAError, zlib.error, ijson.JSONError, csv.Error)
 """What decoders raise at damage; pyarrow, zlib and lzma have no common base class."""
+
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
+"""The byte order marks of UTF-16, read as UTF-8 with surrogates for what is none."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,15 @@ def lines(stream: IO[bytes], newline: str = "\n") -> Iterable[str]:
     """Lines; bytes that are not UTF-8 become surrogates, which cleaning refuses row by row.
 
     A lone carriage return is part of its line, as for every tool that counts lines; only CSV knows better.
+
+    Raises:
+        ValueError: the file is UTF-16, as its first two bytes say; read as UTF-8, every second character would be 0.
     """
-    return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+    first = next(text, "")
+    if first.startswith(_UTF_16):
+        raise ValueError("it is UTF-16; save it as UTF-8")
+    return chain([first] if first else [], text)
 
 
 def chunks(values: Iterable[Any]) -> Stream:

@@ -11,6 +11,7 @@ from encoders.clip_feature_map import ClipFeatureMap
 from encoders.dinov2 import PatchFeatures, has_patch_tokens, load_dino, pixels_of
 from encoders.errors import EncoderError, UnsupportedTower
 from encoders.feature_map import FeatureMap
+from encoders.identity import weights_digest
 from encoders.pixels import SHORT_SIDE
 from encoders.presets import CLIP_TRUNK, DenseMethod
 from encoders.proxy import ProxyDense
@@ -51,11 +52,13 @@ class Encoders:
         dense: a vector for every cell, in the space shared with text.
         clip: the tower behind `dense`: whole pictures (`embed_whole`), and segments by their masks (`embed_segments`,
             on the grid of `grid_of`). It is `dense` itself unless the method is `proxy`.
+        digest: of the weights of both networks.
     """
 
     features: Features
     dense: ClipVectors | ProxyDense
     clip: ClipVectors
+    digest: str
 
 
 def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
@@ -77,7 +80,8 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
     size, device = config.short_side, config.device
     clip = clip_vectors(visual, config.dense if rewrites else None, short_side=size, device=device)
     features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)
-    return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip)
+    digest = weights_digest([visual, features.network])
+    return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip, digest)
 
 
 def clip_vectors(

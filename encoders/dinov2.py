@@ -53,7 +53,7 @@ class PatchFeatures:
             UnsupportedTower: the network has no patch tokens or takes one picture size only.
         """
         self.patch, self.dimension = _layout_of(network)
-        self._network: Any = network.to(device).eval()
+        self.network: Any = network.to(device).eval()
         self._pixels = pixels
         self._short_side = short_side
         self._features = LastPicture(self._computed)
@@ -76,9 +76,9 @@ class PatchFeatures:
         rows, cols = grid_size(picture.shape[0], picture.shape[1], self._short_side, self.patch)
         network_input = to_network_input(picture, rows, cols, self.patch, self._pixels)
         with torch.inference_mode():
-            entering = torch.from_numpy(network_input)[None].to(next(self._network.parameters()))
-            tokens = self._network.forward_features(entering)[0]  # [prefix + rows * cols, C]
-            patches = tokens[self._network.num_prefix_tokens :]
+            entering = torch.from_numpy(network_input)[None].to(next(self.network.parameters()))
+            tokens = self.network.forward_features(entering)[0]  # [prefix + rows * cols, C]
+            patches = tokens[self.network.num_prefix_tokens :]
             features: NDArray[np.float32] = patches.reshape(rows, cols, -1).float().cpu().numpy()
         return features
 

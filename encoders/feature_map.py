@@ -56,8 +56,8 @@ class FeatureMap:
             UnsupportedTower: the network gives no such map, or was not made by timm from a name.
         """
         network = network.to(device).eval()
-        self._network: Any = network if output_stride is None else with_stride(network, output_stride)
-        self.patch, self.dimension = _layout_of(self._network)
+        self.network: Any = network if output_stride is None else with_stride(network, output_stride)
+        self.patch, self.dimension = _layout_of(self.network)
         self._pixels = pixels
         self._short_side = short_side
         self._locations = LastPicture(self._computed)
@@ -88,8 +88,8 @@ class FeatureMap:
     def _computed(self, picture: NDArray[np.uint8]) -> Tensor:
         network_input = to_network_input(picture, *self.grid_of(picture), self.patch, self._pixels)
         with torch.inference_mode():
-            entering = torch.from_numpy(network_input)[None].to(next(self._network.parameters()))
-            leaving = self._network.forward_features(entering)[0]  # [C, rows, cols]
+            entering = torch.from_numpy(network_input)[None].to(next(self.network.parameters()))
+            leaving = self.network.forward_features(entering)[0]  # [C, rows, cols]
             locations: Tensor = leaving.permute(1, 2, 0).contiguous()
         return locations
 

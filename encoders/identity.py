@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,17 @@ def text_digest(clip: LoadedClip) -> str:
         shape = ",".join(str(size) for size in values.shape)
         digest.update(name.encode() + b"\0" + shape.encode() + b"\0")
         digest.update(np.ascontiguousarray(values, "<f4").data)
+    return "sha256:" + digest.hexdigest()
+
+
+def weights_digest(networks: Iterable[Any]) -> str:
+    """SHA-256 over the weights of networks, in order and as they are."""
+    digest = hashlib.sha256()
+    for network in networks:
+        for name, tensor in network.state_dict().items():
+            values = np.ascontiguousarray(tensor.float().cpu().numpy(), "<f4")
+            digest.update(f"{name} {values.shape}".encode() + b"\0")
+            digest.update(values.data)
     return "sha256:" + digest.hexdigest()
 
 

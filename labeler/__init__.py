@@ -2,15 +2,19 @@
 
     from labeler import Labeler
 
-    labeler = Labeler.open("shards/")
+    labeler = Labeler.open("shards/")      # options as the command's flags: method="tag", device="cuda"
     labeled = labeler.label("street.jpg")  # or a uint8 array [H, W, 3], or a picture of Pillow's
     labeled.names                          # ('sky', 'brick wall', ...)
     labeled.mask(0)                        # bool [H, W], the pixels of names[0]
     labeled.labels[0].evidence             # the captions that spoke for it
-    labeled.overlay("street.jpg")          # outlined and named, a picture of Pillow's
+    labeled.overlay().save("seen.png")     # outlined and named, a picture of Pillow's
     labeled.to_coco("street.jpg")          # a COCO data set of one picture
 
-Nothing is loaded before it is asked for, so that a command's help comes at once.
+    for labeled in labeler.label_many(["street.jpg", "garden.jpg"]):
+        print(labeled.names)
+
+`labeled.show()` opens the overlay in a viewer; a notebook shows it by itself. Nothing is loaded before it is asked for,
+so that a command's help comes at once.
 """
 
 from importlib import import_module
@@ -19,15 +23,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labeler.config import LabelerConfig
     from labeler.labeled import Evidence, Label, LabeledImage, Name
+    from labeler.methods import Method
     from labeler.pipeline import Labeler, label_picture
+    from segmenter import PictureError
 
-__all__ = ["Evidence", "Label", "LabeledImage", "Labeler", "LabelerConfig", "Name", "label_picture"]
+__all__ = [
+    "Evidence",
+    "Label",
+    "LabeledImage",
+    "Labeler",
+    "LabelerConfig",
+    "Method",
+    "Name",
+    "PictureError",
+    "label_picture",
+]
 
-_HOMES = {"LabelerConfig": "config", "Labeler": "pipeline", "label_picture": "pipeline"}
+_HOMES = {
+    "LabelerConfig": "labeler.config",
+    "Labeler": "labeler.pipeline",
+    "Method": "labeler.methods",
+    "PictureError": "segmenter.errors",
+    "label_picture": "labeler.pipeline",
+}
 """The files of the names above; the others are in `labeled`."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"labeler.{_HOMES.get(name, 'labeled')}"), name)
+    return getattr(import_module(_HOMES.get(name, "labeler.labeled")), name)

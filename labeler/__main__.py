@@ -41,7 +41,7 @@ def _label(config: LabelConfig) -> int:
         report = label_files(labeler, files, config.out, bar, overwrite=config.overwrite, log=log)
     report.refused[:0] = unreachable
     if not report.interrupted:
-        write_exports(labeler, config.out, pictures, report, panoptic=config.panoptic)
+        write_exports(labeler, config.out, pictures, report, panoptic=config.panoptic, label_studio=config.label_studio)
     log.write("finished", **vars(report))
     if not config.quiet:
         print("\n".join(_summary(report, config, labeler.models.preset, time.monotonic() - started)))
@@ -54,6 +54,7 @@ def _label(config: LabelConfig) -> int:
 
 
 def _summary(report: "RunReport", config: LabelConfig, preset: str, seconds: float) -> list[str]:
+    from labeler.exports import REPORT_FILE
     from labeler.labeled import UNKNOWN
 
     lines = [
@@ -72,8 +73,8 @@ def _summary(report: "RunReport", config: LabelConfig, preset: str, seconds: flo
         ]
     if report.left_out:
         lines.append(f"  {report.left_out:,} pictures there were labelled under other conditions, and are left out")
-    if not report.interrupted:
-        lines.append(f"  look at {config.out / 'report.html'}")
+    if not report.interrupted and (config.out / REPORT_FILE).exists():
+        lines.append(f"  look at {config.out / REPORT_FILE}")
     if preset == UNTRAINED:
         lines.append("  these networks are untrained: outlines and names show that everything runs, and mean nothing")
     return lines

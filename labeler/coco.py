@@ -16,7 +16,8 @@ from PIL import Image
 from labeler.drawing import colour_of
 from labeler.exports import COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, Census
 from labeler.labeled import to_annotation
-from shards.files import write_whole
+from labeler.outputs import file_bytes
+from shards.files import write_bytes, write_whole
 from shards.manifest import PROGRAM
 
 
@@ -90,12 +91,7 @@ def write_ids(mask: Path, target: Path) -> None:
     with Image.open(mask) as opened:
         ids = np.asarray(opened).astype(np.int64)  # [H, W]
     target.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(to_colours(ids))
-
-    def write(partial: Path) -> None:
-        picture.save(partial, "PNG")
-
-    write_whole(target, write)
+    write_bytes(target, file_bytes(Image.fromarray(to_colours(ids)), "PNG"))
 
 
 def to_colours(ids: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -9,6 +9,9 @@ from labeler.methods import RECIPES, Method, Recipe
 from labeler.naming_config import Naming, NamingConfig, NamingNumbers
 from segmenter import Edges, Regions, SegmentConfig, SegmentNumbers
 
+MOST_PIXELS = 4096
+"""Of a picture's short side inside the networks: a square has 85,000 patches of 14 by then, all compared with all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelerConfig(SegmentNumbers, NamingNumbers):
@@ -40,10 +43,11 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
     def __post_init__(self) -> None:
         SegmentNumbers.__post_init__(self)
         NamingNumbers.__post_init__(self)
-        for name in ("short_side", "batch_size", "window"):
+        for name, most in (("short_side", MOST_PIXELS), ("batch_size", None), ("window", MOST_PIXELS)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+            if value is not None and (value < 1 or (most is not None and value > most)):
+                bounds = "at least 1" if most is None else f"1 to {most}"
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be {bounds}")
 
     @property
     def recipe(self) -> Recipe:
@@ -90,6 +94,13 @@ class LabelConfig(LabelerConfig):
     out: Path = field(default=Path("labels"), metadata={"help": "writes OUT/<relative path>.json, .png, .overlay.jpg"})
     overwrite: bool = field(default=False, metadata={"help": "label pictures again that are finished"})
     panoptic: bool = field(default=False, metadata={"help": "write OUT/panoptic.json and its PNGs, too"})
+    label_studio: str = field(
+        default="",
+        metadata={
+            "help": "write OUT/label-studio.json and .xml, too, for pictures that Label Studio finds below this URL",
+            "metavar": "URL",
+        },
+    )
     quiet: bool = field(default=False, metadata={"help": "say only what was refused"})
     json_log: Path | None = field(
         default=None, metadata={"help": "add a JSON line for each picture and one for the run to this file"}

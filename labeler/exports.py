@@ -12,8 +12,10 @@ COCO_FILE = "annotations.coco.json"
 PANOPTIC_FILE = "panoptic.json"
 PANOPTIC_FOLDER = "panoptic"
 REPORT_FILE = "report.html"
+TASKS_FILE = "label-studio.json"
+TASKS_INTERFACE = "label-studio.xml"
 
-RESERVED = frozenset([COCO_FILE, PANOPTIC_FILE])
+RESERVED = frozenset([COCO_FILE, PANOPTIC_FILE, TASKS_FILE])
 """JSON files of the whole run: no picture's labels may be called so."""
 
 SCHEMA_VERSION = 1

@@ -79,10 +79,11 @@ def find_pictures(root: Path, out: Path) -> list[PictureFile]:
         Sorted by name; a list of paths stays in its order.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or nothing can be written to `out`.
     """
     if out.resolve() == root.resolve():
         raise InputError(f"--out {out}: labels cannot be written among the pictures; choose another folder")
+    _require_writable(out)
     found = list(dict.fromkeys(_members(*_listed(root, out))))  # a path that is listed twice is one picture
     if not found:
         raise InputError(f"{root}: no pictures there (looked for {' '.join(sorted([*SUFFIXES, TAR]))})")
@@ -108,6 +109,15 @@ def to_pixels(picture: NDArray[np.uint8] | Image.Image | Path | str) -> NDArray[
             f"an array {picture.dtype} {list(picture.shape)} is no picture; give uint8 [height, width, 3], RGB"
         )
     return picture
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse a folder that can hold no labels before anything is loaded."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--out {out}: {there} is a file, so no folder can be made; choose another folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--out {out}: nothing may be written to {there}; choose another folder, or its permissions")
 
 
 def _listed(root: Path, out: Path) -> tuple[list[Path], str]:

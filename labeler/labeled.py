@@ -1,9 +1,6 @@
 """What the labeler says about a picture."""
 
-import base64
-import html
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +58,11 @@ UNKNOWN = "unknown"
 class LabeledImage:
     """A picture, outlined and named: segment i + 1 of the label map has `labels[i]`.
 
+    Attributes:
+        segments: the label map [H, W] and what follows from it.
+        labels: one for each segment.
+        picture: what was labelled, uint8 [H, W, 3] RGB, for drawing on; None where it is not at hand.
+
     >>> from segmenter import relabel
     >>> said = [Label(Name(name, 0.9), (), ()) for name in ("sky", "sea")]
     >>> labeled = LabeledImage(relabel(np.array([[0, 0], [0, 0], [1, 1]])), tuple(said))
@@ -74,6 +76,7 @@ class LabeledImage:
 
     segments: Segments
     labels: tuple[Label, ...]
+    picture: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.labels) != self.segments.count:
@@ -92,19 +95,41 @@ class LabeledImage:
         """
         return self.segments.mask(i + 1)
 
-    def overlay(self, picture: NDArray[np.uint8] | Image.Image | Path | str) -> Image.Image:
-        """Segments and names drawn over the picture that was labelled, as a picture of Pillow's.
+    def overlay(self, picture: NDArray[np.uint8] | Image.Image | Path | str | None = None) -> Image.Image:
+        """Segments and names drawn over the picture, as a picture of Pillow's.
+
+        Args:
+            picture: what was labelled, where this object does not hold it: uint8 [H, W, 3] RGB, a picture of Pillow's,
+                or the path of a file.
 
         Raises:
-            ValueError: the picture has another size than what was labelled.
+            ValueError: there is no picture, or it has another size than what was labelled.
         """
         from labeler.drawing import draw_overlay
         from labeler.inputs import to_pixels
 
+        if picture is None:
+            picture = self.picture
+        if picture is None:
+            raise ValueError("these labels came without their picture; give it: overlay(picture)")
         pixels = to_pixels(picture)
         if pixels.shape[:2] != self.segments.size:
             raise ValueError(f"the picture is {list(pixels.shape[:2])}, but {list(self.segments.size)} was labelled")
         return Image.fromarray(draw_overlay(pixels, self, ""))
+
+    def show(self, picture: NDArray[np.uint8] | Image.Image | Path | str | None = None) -> None:
+        """Show the overlay: below the cell in a notebook, else in the viewer that Pillow finds.
+
+        Args:
+            picture: as for `overlay`.
+
+        Raises:
+            ValueError: as for `overlay`.
+            UserError: there is no viewer on this machine.
+        """
+        from labeler.notebook import show
+
+        show(self.overlay(picture))
 
     def to_coco(self, file_name: str = "") -> dict[str, Any]:
         """The segments as a COCO data set of one picture, with masks as RLE.
@@ -125,22 +150,10 @@ class LabeledImage:
         }
 
     def _repr_html_(self) -> str:
-        """What notebooks show: the mask in the labels' colours, and a table of names."""
-        from labeler.drawing import colour_of
-        from labeler.outputs import palette_mask
+        """What notebooks show: the overlay, or the mask in the labels' colours, and a table of names."""
+        from labeler.notebook import to_html
 
-        stream = io.BytesIO()
-        palette_mask(self).save(stream, "PNG")
-        rows = "".join(
-            f'<tr><td style="background:rgb{colour_of(label.name.label)}">&emsp;</td>'
-            f"<td>{html.escape(label.name.label)}</td><td>{label.name.score:.2f}</td><td>{share:.1%}</td></tr>"
-            for label, share in zip(self.labels, self.segments.areas / self.segments.label_map.size, strict=True)
-        )
-        return (
-            f'<img alt="segments" style="max-width:24em" src="data:image/png;base64,'
-            f'{base64.b64encode(stream.getvalue()).decode("ascii")}">'
-            f"<table><tr><th></th><th>name</th><th>score</th><th>pixels</th></tr>{rows}</table>"
-        )
+        return to_html(self)
 
 
 def to_annotation(region: dict[str, Any], category: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.presets import CLIP_TRUNK, PRESETS, DenseMethod, PresetName
+from encoders.presets import CLIP_TRUNK, CUSTOM, PRESETS, DenseMethod, PresetName
 from labeler.config import LabelerConfig
 from labeler.retriever import Retriever
 from segmenter import DenseEncoder
@@ -65,6 +65,7 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
     from encoders.weights import clip_tokenizer, load_clip
 
     preset = preset_of(retriever, config)
+    custom = config.preset is None and retriever.indexes[0].manifest.preset == CUSTOM
     device = pick_device(config.device)
     source = source_of(retriever.encoder, config.clip_checkpoint)
     clip = load_clip(source)
@@ -88,11 +89,12 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
     return Models(
         patch_features=encoders.features,
         clip_dense=encoders.dense,
-        preset=preset.value,
+        preset=CUSTOM if custom else preset.value,
         description={
             "clip": identity.describe(),
             "dino": name,
             "dense": dense.value if masked else encoders.dense.method,
+            "networks": encoders.digest,
         },
         clip=encoders.clip,
         masked=masked,

@@ -1,7 +1,7 @@
 """One JSON, one palette PNG and one overlay JPEG per picture; the JSON comes last and says that all is there."""
 
+import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from labeler.exports import SCHEMA_VERSION
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.pipeline import Labeler
-from shards.files import write_whole
+from shards import UserError
+from shards.files import write_bytes
 from shards.manifest import PROGRAM
 
 OVERLAY_QUALITY = 90
@@ -55,18 +56,25 @@ def write_outputs(
         picture: uint8 [H, W, 3] RGB.
         labeled: its segments and their names.
         made_by: from `describe_run`.
+
+    Raises:
+        UserError: there can be no folder for them.
     """
     json_path = _path(out, file, ".json")
-    json_path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"no folder can be made ({error.strerror}); choose another --out"
+        raise UserError(f"{json_path.parent}: {reason}") from error
     json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
     mask = palette_mask(labeled)
     info = PngImagePlugin.PngInfo()
     info.add_text("preset", made_by["preset"])
     overlay = Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
-    _write(_path(out, file, ".png"), lambda path: mask.save(path, "PNG", pnginfo=info))
-    _write(_path(out, file, ".overlay.jpg"), lambda path: overlay.save(path, "JPEG", quality=OVERLAY_QUALITY))
+    write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
+    write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))
     content = json.dumps(to_json(file.name, labeled, made_by), indent=1, ensure_ascii=False) + "\n"
-    _write(json_path, lambda path: path.write_text(content, encoding="utf-8", newline="\n"))
+    write_bytes(json_path, content.encode())
 
 
 def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +102,13 @@ def palette_mask(labeled: LabeledImage) -> Image.Image:
     return mask
 
 
+def file_bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    """A picture as the bytes of its file, from memory: in a file, Pillow cuts JPEG short where the disk is full."""
+    stream = io.BytesIO()
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
 def _segment(labeled: LabeledImage, number: int, box: list[int], area: int) -> dict[str, Any]:
     label = labeled.labels[number - 1]
     encoded = coco_mask.encode(np.asfortranarray(labeled.segments.mask(number), np.uint8))
@@ -114,14 +129,3 @@ def _segment(labeled: LabeledImage, number: int, box: list[int], area: int) -> d
 
 def _path(out: Path, file: PictureFile, suffix: str) -> Path:
     return out / f"{file.stem}{suffix}"
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    def write_aside(partial: Path) -> None:
-        try:
-            write(partial)
-        except BaseException:  # a full disk, Ctrl-C: what was begun is of no use
-            partial.unlink(missing_ok=True)
-            raise
-
-    write_whole(path, write_aside)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from labeler.naming import name_picture
 from labeler.retriever import Retriever
 from labeler.seen import Pooled, look_up
 from segmenter import Segments, cell_shares, embed_segments, neighbours, segment
+from shards.commands import config_of
 
 Picture = NDArray[np.uint8]
 
@@ -31,14 +33,24 @@ class Labeler:
         self.config = config
 
     @classmethod
-    def open(cls, index: Path | str, config: LabelerConfig | None = None) -> "Labeler":
+    def open(cls, index: Path | str = "shards", config: LabelerConfig | None = None, **options: Any) -> "Labeler":
         """Open an index, or a folder of them, and load the networks that go with it.
+
+        Args:
+            index: the folder.
+            config: how pictures are labelled.
+            options: instead of a config, fields of one, called as the command's flags are: `method="tag"`,
+                `short_side=336`, `device="cuda"`.
 
         Raises:
             ShardError: there is no index, or one that cannot be used.
             EncoderError: a network cannot be loaded.
+            TypeError: there is no such option, or options come beside a config.
+            ValueError: an option has a value that cannot be; the message says which can.
         """
-        config = config or LabelerConfig(index=Path(index))
+        if config is not None and options:
+            raise TypeError(f"give a config or options, not both; found a config and {', '.join(options)}")
+        config = config or config_of(LabelerConfig, {"index": index, **options})
         retriever = Retriever.open(Path(index))
         return cls(load_models(retriever, config), retriever, config)
 
@@ -53,9 +65,18 @@ class Labeler:
         """
         return label_batch([to_pixels(picture)], self.models, self.retriever, self.config)[0]
 
-    def label_many(self, pictures: Iterable[Picture]) -> Iterator[LabeledImage]:
-        """Label pictures in order; the same answers as one by one, with fewer searches."""
-        stream = iter(pictures)
+    def label_many(self, pictures: Iterable[Picture | Image.Image | Path | str]) -> Iterator[LabeledImage]:
+        """Label pictures in order; the same answers as one by one, with fewer searches.
+
+        They are read as they are needed, `batch_size` at a time.
+
+        Args:
+            pictures: each as `label` takes it.
+
+        Raises:
+            PictureError: one of them cannot be read. Where that may be, `label` them one by one.
+        """
+        stream = map(to_pixels, pictures)
         while batch := list(islice(stream, self.config.batch_size)):
             yield from label_batch(batch, self.models, self.retriever, self.config)
 
@@ -67,26 +88,29 @@ class Labeler:
             segments: S segments of that picture.
         """
         apart = replace(see(picture, segments, self.models), pairs=np.zeros((0, 2), np.int64))
-        return name_segments([segments], [apart], self.retriever, self.config)[0]
+        return replace(name_segments([segments], [apart], self.retriever, self.config)[0], picture=picture)
 
     def embed(self, picture: Picture, segments: Segments) -> NDArray[np.float32]:
         """Segments in the space shared with text: float32 [S, D], unit rows."""
         return embed(picture, segments, self.models)
 
 
-def label_picture(picture: Picture | Image.Image | Path | str, index: Path | str = "shards") -> LabeledImage:
+def label_picture(
+    picture: Picture | Image.Image | Path | str, index: Path | str = "shards", **options: Any
+) -> LabeledImage:
     """Label one picture with an index; for several, open a `Labeler` and keep it.
 
     Args:
         picture: uint8 [H, W, 3] RGB, a picture of Pillow's, or the path of a file.
         index: an index, or a folder of them.
+        options: as for `Labeler.open`.
 
     Raises:
         PictureError: the picture cannot be read.
         ShardError: there is no index, or one that cannot be used.
         EncoderError: a network cannot be loaded.
     """
-    return Labeler.open(index).label(picture)
+    return Labeler.open(index, **options).label(picture)
 
 
 def label_batch(
@@ -107,7 +131,8 @@ def label_batch(
     for picture in pictures:  # outlines and names of one picture directly after another: they may share a network
         cut.append(segment(picture, models.patch_features, config.cutting))  # S_i segments
         seen.append(see(picture, cut[-1], models))  # float32 [S_i, D], unit rows, and what touches what
-    return name_segments(cut, seen, retriever, config)
+    named = name_segments(cut, seen, retriever, config)
+    return [replace(labeled, picture=picture) for labeled, picture in zip(named, pictures, strict=True)]
 
 
 def see(picture: Picture, segments: Segments, models: Models) -> Pooled:

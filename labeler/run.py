@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler.coco import write_coco, write_panoptic
-from labeler.exports import COCO_FILE, PANOPTIC_FILE, REPORT_FILE, take_census
+from labeler.exports import COCO_FILE, PANOPTIC_FILE, REPORT_FILE, TASKS_FILE, take_census
 from labeler.inputs import PictureFile
+from labeler.label_studio import write_tasks
 from labeler.labeled import UNKNOWN, LabeledImage
 from labeler.outputs import describe_run, is_finished, write_outputs
 from labeler.pipeline import Labeler
 from labeler.report import write_report
 from segmenter import PictureError
+from shards import UserError
 
 
 class Bar(Protocol):
@@ -80,8 +82,11 @@ class Log:
     def __init__(self, path: Path | None) -> None:
         self._stream = None
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = path.open("a", encoding="utf-8", buffering=1)  # a line at a time, whatever ends the run
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = path.open("a", encoding="utf-8", buffering=1)  # a line at a time, whatever ends the run
+            except OSError as error:
+                raise UserError(f"--json-log {path}: {error.strerror}; name a file that can be written") from error
 
     def write(self, event: str, **facts: Any) -> None:
         """Add a line."""
@@ -112,7 +117,9 @@ def label_files(
     return report
 
 
-def write_exports(labeler: Labeler, out: Path, pictures: Path, report: RunReport, *, panoptic: bool = False) -> None:
+def write_exports(
+    labeler: Labeler, out: Path, pictures: Path, report: RunReport, *, panoptic: bool = False, label_studio: str = ""
+) -> None:
     """Write the files of the whole run, unless they are there and no picture was labelled since.
 
     They hold all finished pictures of the folder, those of earlier runs included: in COCO's format, and on a page to
@@ -124,8 +131,9 @@ def write_exports(labeler: Labeler, out: Path, pictures: Path, report: RunReport
         pictures: what was labelled.
         report: of the run; gets the time, and what was left out.
         panoptic: whether to write COCO's panoptic format, too.
+        label_studio: the URL below which Label Studio finds the pictures, to write its tasks, too.
     """
-    wanted = [COCO_FILE, REPORT_FILE, *([PANOPTIC_FILE] if panoptic else [])]
+    wanted = [COCO_FILE, REPORT_FILE, *([PANOPTIC_FILE] if panoptic else []), *([TASKS_FILE] if label_studio else [])]
     if all((out / name).is_file() for name in wanted) or not out.is_dir():
         return
     with report.timed("exports"):
@@ -137,6 +145,8 @@ def write_exports(labeler: Labeler, out: Path, pictures: Path, report: RunReport
         write_report(census, pictures)
         if panoptic:
             write_panoptic(census)
+        if label_studio:
+            write_tasks(census, label_studio)
 
 
 def _label_files(
@@ -150,7 +160,7 @@ def _label_files(
     readable = _readable(todo, report, bar, log)
     while batch := list(islice(readable, labeler.config.batch_size)):
         if not report.labelled:  # from here on they would not tell what lies in the folder
-            for name in (COCO_FILE, REPORT_FILE, PANOPTIC_FILE):
+            for name in (COCO_FILE, REPORT_FILE, PANOPTIC_FILE, TASKS_FILE):
                 (out / name).unlink(missing_ok=True)
         with report.timed("labelling"):
             results = list(labeler.label_many(picture for _, picture in batch))

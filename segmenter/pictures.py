@@ -56,6 +56,8 @@ def load_picture(path: Path) -> npt.NDArray[np.uint8]:
         # From an open file, not by name: by name, Pillow maps uncompressed pixels. It then mixes up the sides of turned
         # grey TIFF files, and a file that shrinks meanwhile kills the process.
         with path.open("rb") as file:
+            if not path.stat().st_size:
+                raise PictureError(f"{path}: empty, 0 bytes; get the file again")
             return decode_picture(file, str(path))
     except OSError as error:
         raise _unreadable(str(path), error) from error

@@ -1,7 +1,7 @@
 """Look into an index, check it, and take captions out of it: python -m shards info|verify|remove|compact FOLDER."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,7 +19,7 @@ ACTIONS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    parser = ArgumentParser(prog="python -m shards", description="Look into an index, check it, take captions out.")
+    parser = commands.Parser(prog="python -m shards", description="Look into an index, check it, take captions out.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(ACTIONS))
     for name, purpose in ACTIONS.items():
         action = actions.add_parser(name, help=purpose, description=purpose)

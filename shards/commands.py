@@ -12,11 +12,12 @@ import os
 import sys
 import types
 import typing
-from argparse import Action, ArgumentParser
+from argparse import Action, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
 from enum import Enum
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 from shards.errors import UserError
 
@@ -25,10 +26,31 @@ FINISHED_WITH_REFUSALS = 1
 REFUSED_TO_START = 2
 INTERRUPTED = 130
 
-OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-"""A full disk, and folders that may not be read or written: no bugs of ours, wherever they are met."""
+_ROOM = "make room, then run the same command again"
+_RIGHTS = "choose another folder, or change its permissions"
+OF_THE_MACHINE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+}
+"""A full disk, and folders that may not be read or written: no bugs of ours, wherever they are met; what to do."""
 
 Config = TypeVar("Config")
+
+
+class Parser(ArgumentParser):
+    """A parser that refuses in one line, without the list of all flags before it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what does not fit, and exit with code 2."""
+        self.exit(REFUSED_TO_START, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+    def refuse(self, message: str) -> NoReturn:
+        """Say which value cannot be, and exit with code 2."""
+        self.exit(REFUSED_TO_START, f"{self.prog}: error: {message}\n")
 
 
 def parse(config_type: type[Config], arguments: Sequence[str] | None, command: str) -> Config:
@@ -36,7 +58,7 @@ def parse(config_type: type[Config], arguments: Sequence[str] | None, command: s
 
     Exits with code 2 and a line on stderr where the arguments do not fit.
     """
-    parser = ArgumentParser(prog=f"python -m {command}", description=(config_type.__doc__ or "").split("\n")[0])
+    parser = Parser(prog=f"python -m {command}", description=(config_type.__doc__ or "").split("\n")[0])
     hints = typing.get_type_hints(config_type)
     for field in fields(config_type):  # type: ignore[arg-type]  # every config is a dataclass
         _add_flag(parser, field, hints[field.name])
@@ -44,7 +66,7 @@ def parse(config_type: type[Config], arguments: Sequence[str] | None, command: s
     try:
         return config_type(**values)
     except ValueError as error:
-        parser.error(str(error))
+        parser.refuse(str(error))
 
 
 def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:
@@ -52,13 +74,15 @@ def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:
     if "metavar" in field.metadata:
         options["metavar"] = field.metadata["metavar"]
     default = None if field.default is MISSING else field.default
-    if default not in (None, (), ""):
+    if default not in (None, (), "") and not isinstance(default, bool):
         options["help"] += f" (default: {_shown(default)})"
     if field.metadata.get("positional"):
         parser.add_argument(field.name, **options)
         return
     if typing.get_origin(hint) is tuple:
         options.update(action=_Collect, nargs="+")
+    if default is True:
+        options["action"] = BooleanOptionalAction  # --no-FLAG switches it off
     flag = "--" + field.name.replace("_", "-")
     parser.add_argument(flag, required=field.default is MISSING, default=default, **options)
 
@@ -85,10 +109,56 @@ def _conversion(hint: Any) -> dict[str, Any]:
 
 def _member(enum: type[Enum]) -> Callable[[str], Enum]:
     def convert(value: str) -> Enum:
-        return enum(value)
+        try:
+            return member_of(enum, value)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from error
 
-    convert.__name__ = enum.__name__
     return convert
+
+
+def member_of(enum: type[Enum], value: Any) -> Enum:
+    """A choice by its name.
+
+    Raises:
+        ValueError: there is none of that name; the message lists those that there are.
+    """
+    try:
+        return enum(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is none of {', '.join(str(member.value) for member in enum)}") from None
+
+
+def config_of(config_type: type[Config], options: dict[str, Any]) -> Config:
+    """A config from values as people write them in Python: strings for paths and choices, one value for a tuple of one.
+
+    Args:
+        config_type: a frozen dataclass.
+        options: values by the names of its fields.
+
+    Raises:
+        TypeError: there is no such field.
+        ValueError: a value cannot be; the message says which.
+    """
+    hints = typing.get_type_hints(config_type)
+    return config_type(**{name: _converted(name, value, hints.get(name, Any)) for name, value in options.items()})
+
+
+def _converted(name: str, value: Any, hint: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        (kind, *_) = typing.get_args(hint)
+        values = (value,) if isinstance(value, (str, os.PathLike)) else tuple(value)
+        return tuple(str(each) if kind is str else _converted(name, each, kind) for each in values)
+    kinds = [kind for kind in (*typing.get_args(hint), hint) if isinstance(kind, type)]  # Path | None has two
+    if isinstance(value, str) and Path in kinds:
+        return Path(value)
+    for kind in kinds:
+        if issubclass(kind, Enum) and value is not None:
+            try:
+                return member_of(kind, value)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+    return value
 
 
 class _Collect(Action):
@@ -113,7 +183,11 @@ def run(command: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
-        print(f"error: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        where, what_to_do = error.filename or "writing", OF_THE_MACHINE[error.errno]
+        print(f"error: {where}: {error.strerror or error}; {what_to_do}", file=sys.stderr)  # noqa: T201
+        return REFUSED_TO_START
+    except MemoryError as error:
+        print(f"error: not enough memory ({error or 'none left'}); use smaller pictures or batches", file=sys.stderr)  # noqa: T201
         return REFUSED_TO_START
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201

@@ -245,6 +245,8 @@ def load(folder: Path) -> Manifest:
         data = path.read_bytes()
     except FileNotFoundError:
         raise NoIndex(_why_no_index(folder)) from None
+    except NotADirectoryError:
+        raise NoIndex(f"{folder}: a file, where the folder of an index is expected") from None
     except OSError as error:
         raise NoIndex(f"{path}: cannot be read ({error.strerror})") from error
     return from_bytes(data, path)
@@ -260,7 +262,9 @@ def _why_no_index(folder: Path) -> str:
 
 def _check_version(content: Any, path: Path) -> None:  # content: whatever JSON held
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ShardDamaged(f'{path}: not a manifest of this format (no "format": "{FORMAT}")')
+        raise ShardDamaged(
+            f'{path}: not a manifest of this format (no "format": "{FORMAT}"); name the folder of an index'
+        )
     version = content.get("version")
     if type(version) is not int:
         raise ShardDamaged(f"{path}: version {version!r} is not a whole number; rebuild the index or restore this file")

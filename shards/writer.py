@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shards import layout
-from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError
+from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError, UserError
 from shards.files import file_info, write_bytes
 from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, to_bytes
 from shards.parts import (
@@ -60,10 +60,13 @@ class IndexWriter:
             ShardError: there can be no such folder, or it holds an index that cannot be read.
         """
         self.folder = folder
+        self._begun = False
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ShardError(f"{folder}: no folder can be made, a file is in the way; choose another --out") from error
+        except OSError as error:
+            raise ShardError(f"{folder}: no folder can be made ({error.strerror}); choose another --out") from error
         self._lock = filelock.FileLock(folder / layout.LOCK)
         try:
             self._lock.acquire(timeout=0)
@@ -85,7 +88,13 @@ class IndexWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._begun and isinstance(error, UserError) and not self._has_parts():
+            self.give_up()  # nothing is lost, and nothing is in the way of a command that is mended
         self._lock.release()
+
+    def _has_parts(self) -> bool:
+        """Whether there is a part that belongs to the plan."""
+        return (self.folder / layout.captions_name(len(self.earlier.manifest.parts) if self.earlier else 0)).exists()
 
     def begin(self, encoder: EncoderIdentity, settings: str) -> None:
         """Record what is being built, or resume it.
@@ -100,6 +109,7 @@ class IndexWriter:
         plan = Plan(generation=self.generation, name=self.folder.name, encoder=encoder, settings=settings)
         found = self._found_plan()
         if found is None:
+            self._begun = True
             write_bytes(self.folder / layout.PLAN, msgspec.json.format(msgspec.json.encode(plan)))
         elif found.key() != plan.key():
             raise PlanConflict(

@@ -62,12 +62,13 @@ def test_vectors_are_the_encoders_in_float16(build_index_of: Builder) -> None:
     assert embedded(encoder) == DIFFERENT
 
 
-def test_duplicates_raise_the_count_of_the_first(build_index_of: Builder) -> None:
+def test_duplicates_raise_the_count_of_the_first(build_index_of: Builder, tmp_path: Path) -> None:
     report = build_index_of([*CAPTIONS, None, ""], rows_per_part=3)
     assert open_index(report.folder).counts().tolist() == [3, 2, 1, 1, 1, 1, 1]
     assert report.manifest.tally == Tally(read=12, kept=7, duplicates=3, refused={"empty": 1, "null": 1})
     assert report.embedded == 7
-    assert report.refusals.summary() == "1 empty, 1 null"
+    corpus = tmp_path / "captions/corpus.parquet"
+    assert report.refusals.summary() == f"1 empty, for example {corpus} row 11; 1 null, for example {corpus} row 10"
 
 
 def test_the_manifest_says_what_was_built(build_index_of: Builder, tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_no_captions_make_no_index(build_index_of: Builder, tmp_path: Path) -> N
 
 def test_a_vector_that_is_not_finite_is_never_written(build_index_of: Builder, tmp_path: Path) -> None:
     class Broken(LetterCounter):
-        def encode(self, captions: Any) -> Any:
+        def encode(self, captions: Any, report: Any = None) -> Any:
             return super().encode(captions) * np.nan
 
     with pytest.raises(ValueError, match="not finite"):
@@ -620,7 +621,9 @@ def test_a_disk_that_is_full_or_closed(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "write_bytes", refuse)
         assert run("--corpus", corpus) == 2
-    assert capsys.readouterr().err.endswith(f"error: {tmp_path / 'shards' / 'a' / 'plan.json.partial'}: no more\n")
+    said = capsys.readouterr().err
+    assert f"error: {tmp_path / 'shards' / 'a' / 'plan.json.partial'}: no more; " in said
+    assert said.endswith((", then run the same command again\n", ", or change its permissions\n"))
     assert run("--corpus", corpus) == 0
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import Builder, write_captions
 
+from labeler.config import LabelConfig
+from shards import commands
+
 MODULES = ["build_index", "build_index.search", "labeler", "shards"]
 HEAVY = {"torch", "open_clip", "timm", "transformers", "faiss", "datasets", "scipy", "sklearn", "pandas"}
 SECONDS = 1.0
@@ -68,8 +71,14 @@ def test_the_actions_of_shards_have_help() -> None:
     [
         (["build_index"], "nothing to build from: give --corpus, --append or --words"),
         (["build_index", "--corpus", "x", "--limit", "-3"], "--limit -3: must be 0 or more"),
-        (["build_index", "--corpus", "x", "--preset", "huge"], "argument --preset: invalid PresetName value: 'huge'"),
+        (
+            ["build_index", "--corpus", "x", "--preset", "huge"],
+            "--preset: 'huge' is none of default, tag, pocket, untr",
+        ),
         (["build_index.search", "shards/"], "the following arguments are required: NAME"),
+        (["build_index.search", "shards/", "a dog", "--k", "-1"], "--k -1: must be 1 or more"),
+        (["labeler", "images/", "--method", "tga"], "--method: 'tga' is none of default, tag, zero-guidance"),
+        (["labeler", "images/", "--short-side", "-5"], "--short-side -5: must be 1 to 4096"),
         (["labeler"], "the following arguments are required: PATH"),
         (["labeler", "images/", "--k", "many"], "argument --k: invalid int value: 'many'"),
         (["shards"], "the following arguments are required: info|verify|remove|compact"),
@@ -82,7 +91,8 @@ def test_a_line_that_is_no_command(arguments: list[str], message: str, capsys: p
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert message in said.err.splitlines()[-1]
+    (line,) = said.err.splitlines()
+    assert message in line
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,12 @@ def test_a_refusal_to_start_is_one_line(tmp_path: Path, arguments: list[str], me
     (line,) = answer.stderr.splitlines()
     assert line.startswith(f"error: {message}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_on_can_be_switched_off() -> None:
+    assert commands.parse(LabelConfig, ["images/"], "labeler").join_apart
+    assert not commands.parse(LabelConfig, ["images/", "--no-join-apart"], "labeler").join_apart
+    assert not commands.parse(LabelConfig, ["images/"], "labeler").overwrite
 
 
 def test_looking_into_an_index(build_index_of: Builder) -> None:

@@ -48,11 +48,12 @@ def parse(*arguments: str) -> PaintConfig:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The last line that a refused command line leaves on stderr."""
+    """The one line that a refused command line leaves on stderr."""
     with pytest.raises(SystemExit) as caught:
         commands.parse(PaintConfig, arguments, "paint")
     assert caught.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
 # --- values ----------------------------------------------------------------------------------------------------------
@@ -115,13 +116,13 @@ def test_a_value_that_the_config_refuses(capsys: pytest.CaptureFixture[str]) -> 
         (["wall"], "the following arguments are required: --owner"),
         (["--owner", "me"], "the following arguments are required: PATH"),
         (["wall", "--owner", "me", "--layers", "two"], "argument --layers: invalid int value: 'two'"),
-        (["wall", "--owner", "me", "--colour", "green"], "argument --colour: invalid Colour value: 'green'"),
+        (["wall", "--owner", "me", "--colour", "green"], "argument --colour: 'green' is none of red, dark-blue"),
         (["wall", "--owner", "me", "--bucket"], "argument --bucket: expected at least one argument"),
         (["wall", "--owner", "me", "--brush", "x"], "unrecognized arguments: --brush x"),
     ],
 )
 def test_arguments_that_do_not_fit(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
-    assert refused(capsys, *arguments) == f"python -m paint: error: {message}"
+    assert refused(capsys, *arguments) == f"python -m paint: error: {message}; see python -m paint --help"
 
 
 # --- help ------------------------------------------------------------------------------------------------------------
