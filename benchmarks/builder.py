@@ -10,7 +10,6 @@ import argparse
 import resource
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # also runs from a checkout that is not installed
 
+from benchmarks.memory import PeakMemory
 from build_index.concept_stage import least_captions
 from build_index.config import BuildConfig
 from build_index.corpora import find_sources
@@ -26,39 +26,6 @@ from build_index.intake import Intake, Reading
 from build_index.tagger_pool import Tagger
 from shards.concepts import choose_concepts, count_concepts, write_links
 from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_captions
-
-SECONDS_BETWEEN_LOOKS = 0.5
-
-
-class PeakMemory:
-    """The highest memory of this process and its children together, looked at twice a second."""
-
-    def __init__(self) -> None:
-        self.megabytes = 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "PeakMemory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        me = Path("/proc/self")
-        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
-            children = (me / f"task/{me.resolve().name}/children").read_text().split()
-            self.megabytes = max(self.megabytes, sum(map(_resident, [me.resolve().name, *children])))
-
-
-def _resident(process: str) -> float:
-    try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmRSS")), 0.0)
 
 
 def main() -> int:

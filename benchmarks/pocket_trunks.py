@@ -17,13 +17,17 @@ from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from pocket.batches import Draw
 from pocket.blockwise import BATCH, train_blocks
 from pocket.checkpoints import Place
-from pocket.joint import Draw, Guides, JointConfig, Names, Tower, held_out, losses_of
+from pocket.config import JointConfig
+from pocket.joint import held_out
+from pocket.losses import Guides, Names, losses_of
 from pocket.material import Material, read_material
 from pocket.optimiser import Optimiser
 from pocket.sentences import embed_sentences
 from pocket.student import new_trunk
+from pocket.tower import Tower
 
 WIDTH, DEPTH, HEADS = 192, 8, 3
 

@@ -18,7 +18,7 @@ class PocketConfig:
     )
     block_steps: int = field(default=1400, metadata={"help": "first stage: batches of 16 crops"})
     joint_steps: int = field(default=1600, metadata={"help": "second stage: batches of 24 crops"})
-    refine_steps: int = field(default=700, metadata={"help": "third stage: batches of 24 crops"})
+    refine_steps: int = field(default=3000, metadata={"help": "third stage: batches of 16 larger crops"})
     text_steps: int = field(default=1500, metadata={"help": "fourth stage: batches of 512 lines"})
     name_steps: int = field(default=400, metadata={"help": "and then batches of names"})
     captions: int = field(default=100_000, metadata={"help": "fourth stage: captions that are read"})
@@ -39,3 +39,35 @@ class PocketConfig:
         for folder in ("pool", "teachers", "captions", "vocab"):
             if not (self.material / folder).is_dir():
                 raise ValueError(f"--material {self.material}: has no folder {folder}/")
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """How long the whole tower learns, and how.
+
+    Attributes:
+        steps: batches.
+        batch: crops in a batch.
+        side: pixels along the side of a crop.
+        seed: of order and crops.
+        matrices: highest rate of Muon.
+        rest: highest rate of AdamW.
+        features: weight of the loss of the DeepLabV3 teacher's features.
+        soft: weight of the loss of its classes.
+        by_region: weight of the loss of whole regions.
+        name: of the checkpoint.
+    """
+
+    steps: int = 1600
+    batch: int = 24
+    side: int = 128
+    seed: int = 0
+    matrices: float = 0.03
+    rest: float = 3e-3
+    features: float = 0.5
+    soft: float = 0.5
+    by_region: float = 0.0
+    name: str = "joint"
+
+
+JOINT = JointConfig()

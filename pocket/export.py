@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from pocket.joint import Tower
+from pocket.tower import Tower
 
 LIMIT = 30_000_000
 """Bytes that may ship with the package."""

@@ -1,6 +1,7 @@
 """The four stages in order; each leaves a file in the work folder and is skipped where that file is complete."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 
 from pocket.blockwise import train_blocks
 from pocket.checkpoints import Place, keep, kept
-from pocket.config import PocketConfig
+from pocket.config import JointConfig, PocketConfig
 from pocket.export import install_image, write_weights
-from pocket.joint import JointConfig, Tower, new_tower, train_tower
+from pocket.joint import new_tower, train_tower
 from pocket.material import Material, read_material
 from pocket.sentences import embed_sentences, prompted
 from pocket.text_tower import COMMON, TextConfig, new_clip, read_lines, read_names, train_text
+from pocket.tower import Tower
 
 Report = Callable[[str, int, str], None]
 
@@ -46,9 +48,11 @@ def train(config: PocketConfig, report: Report) -> int:
 
 
 def refined(config: PocketConfig) -> JointConfig:
-    """The same once more, gently, with every region counted as one."""
-    steps, seed = config.refine_steps, config.seed + 1
-    return JointConfig(steps=steps, seed=seed, matrices=0.015, rest=1e-3, by_region=1.0, name="refine")
+    """The same once more, gently, on larger crops: the teacher counts four times, and every region counts as one."""
+    more = JointConfig(
+        batch=16, side=160, matrices=0.02, rest=2e-3, features=2.0, soft=1.0, by_region=1.0, name="refine"
+    )
+    return replace(more, steps=config.refine_steps, seed=config.seed + 1)
 
 
 def place_of(stage: str, config: PocketConfig, report: Report) -> Place:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 from build_index.config import BuildConfig
 from build_index.pipeline import BuildReport, build
 from shards import EncoderIdentity, Manifest, layout, manifest
+
+if TYPE_CHECKING:
+    from pocket.checkpoints import Place
+    from pocket.material import Material
+    from pocket.tower import Tower
 
 settings.register_profile("any machine", deadline=None)  # a busy one stalls at any example
 settings.load_profile("any machine")
@@ -117,3 +122,38 @@ def build_index_of(tmp_path: Path) -> Builder:
         return build(config, lambda _: encoder or LetterCounter())
 
     return build_it
+
+
+# What the pocket pair is trained with; torch loads only where a test asks for it.
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> "Material":
+    """Tiny pools: 21 pictures in each with masks, 4 in the others."""
+    from pocket_material import write_pools
+
+    from pocket.material import read_material
+
+    folder = tmp_path_factory.mktemp("pool")
+    write_pools(folder, marked=21, others=4)
+    return read_material(folder)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> "Place":
+    """A work folder with a list of labels in place of the teachers."""
+    from pocket_material import IMAGENET
+
+    from pocket.checkpoints import Place
+
+    (tmp_path / "teachers").mkdir()
+    (tmp_path / "teachers/imagenet_labels.txt").write_text("\n".join(IMAGENET) + "\n")
+    return Place(tmp_path / "teachers", tmp_path, lambda step, line: None)
+
+
+@pytest.fixture(scope="module")
+def evaluated_tower() -> "Tower":
+    """A tower that does not learn, whose answer to a picture does not depend on the others in the batch."""
+    from pocket_material import new_tower
+
+    return new_tower()

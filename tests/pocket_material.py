@@ -1,20 +1,28 @@
-"""Stand-ins for what the pocket pair is trained with: tiny pools, tiny TFLite files, teachers and sentences by dice."""
+"""Stand-ins for what the pocket pair is trained with: tiny pools, teachers, sentences and towers by dice."""
 
 import io
+import json
 import tarfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
-import tflite
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+import torch.nn.functional as F
+from conftest import Crash
+from convolutional import settled
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+
+from pocket.config import PocketConfig
+from pocket.losses import Names
+from pocket.student import new_trunk
+from pocket.tower import Tower
 
 CLASSES = {
     "voc": "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
@@ -35,6 +43,12 @@ HINT_SHAPES = (
     + ((320, 16),)
 )
 """Channels and stride behind each of MobileNetV2's seventeen blocks, where no later one than 16 is left."""
+
+TINY_CLIP = {
+    "embed_dim": 256,
+    "vision_cfg": {"image_size": 8, "layers": 1, "width": 8, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
 
 
 def write_tar(path: Path, files: Mapping[str, bytes]) -> None:
@@ -136,132 +150,64 @@ class DicedGuides:
         return hints, features, classes.softmax(1), imagenet.softmax(1)
 
 
-@dataclass(frozen=True)
-class Quantised:
-    """A tensor as TFLite stores it.
+def crashing_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, until its n-th call, counted from 0."""
+    calls = iter(range(1_000_000))
 
-    Attributes:
-        integers: of the stored type and shape.
-        scales: one, or one for each slice along the axis.
-        zeros: as many; a stored integer q stands for scale * (q - zero).
-        axis: along which scales differ.
-    """
+    def crash_or_go_on(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == call:
+            raise Crash
+        return function(*arguments, **named)
 
-    integers: NDArray[Any]
-    scales: tuple[float, ...]
-    zeros: tuple[int, ...]
-    axis: int = 0
-
-    def real(self) -> NDArray[np.float64]:
-        """What it stands for, one number after the other."""
-        numbers = np.zeros(self.integers.shape)
-        for place in np.ndindex(self.integers.shape):
-            part = place[self.axis] if len(self.scales) > 1 else 0
-            numbers[place] = np.float64(np.float32(self.scales[part])) * (int(self.integers[place]) - self.zeros[part])
-        return numbers
+    return crash_or_go_on
 
 
-@dataclass
-class TinyGraph:
-    """A TFLite file in the making; tensor 0 is the picture, and every method returns the number of what it adds."""
-
-    constants: dict[int, Quantised] = field(default_factory=dict)
-    operators: list[tuple[int, tuple[int, ...], int, dict[str, int]]] = field(default_factory=list)
-    tensors: int = 1
-
-    def constant(self, content: Quantised) -> int:
-        """Something that is stored."""
-        self.tensors += 1
-        self.constants[self.tensors - 1] = content
-        return self.tensors - 1
-
-    def add(self, operator: int, *reads: int, **options: int) -> int:
-        """An operator and what it writes; options are fields of its table, such as StrideH."""
-        self.tensors += 1
-        self.operators.append((operator, reads, self.tensors - 1, options))
-        return self.tensors - 1
-
-    def write(self, path: Path) -> Path:
-        """Write the file."""
-        builder = flatbuffers.Builder()
-        tensors = [self._tensor(builder, number) for number in range(self.tensors)]
-        kinds = sorted({operator[0] for operator in self.operators})
-        operators = [self._operator(builder, kinds, *operator) for operator in self.operators]
-        graph = _table(
-            builder,
-            "SubGraph",
-            Tensors=_references(builder, tensors),
-            Inputs=builder.CreateNumpyVector(np.array([0], np.int32)),
-            Outputs=builder.CreateNumpyVector(np.array([self.tensors - 1], np.int32)),
-            Operators=_references(builder, operators),
-        )
-        codes = [_table(builder, "OperatorCode", DeprecatedBuiltinCode=kind, BuiltinCode=kind) for kind in kinds]
-        stored = [self.constants[number].integers for number in self.constants]
-        contents = [builder.CreateNumpyVector(integers.ravel().view(np.uint8)) for integers in stored]
-        buffers = [_table(builder, "Buffer")] + [_table(builder, "Buffer", Data=content) for content in contents]
-        vectors = [_references(builder, some) for some in (codes, [graph], buffers)]
-        model = dict(zip(("OperatorCodes", "Subgraphs", "Buffers"), vectors, strict=True))
-        builder.Finish(_table(builder, "Model", Version=3, **model), b"TFL3")
-        path.write_bytes(bytes(builder.Output()))
-        return path
-
-    def _tensor(self, builder: Any, number: int) -> int:
-        named = builder.CreateString(f"tensor {number}")
-        if number not in self.constants:
-            return _table(builder, "Tensor", Type=tflite.TensorType.UINT8, Name=named)
-        content = self.constants[number]
-        kinds = {"uint8": tflite.TensorType.UINT8, "int8": tflite.TensorType.INT8, "int32": tflite.TensorType.INT32}
-        quantisation = _table(
-            builder,
-            "QuantizationParameters",
-            Scale=builder.CreateNumpyVector(np.array(content.scales, np.float32)),
-            ZeroPoint=builder.CreateNumpyVector(np.array(content.zeros, np.int64)),
-            QuantizedDimension=content.axis,
-        )
-        return _table(
-            builder,
-            "Tensor",
-            Shape=builder.CreateNumpyVector(np.array(content.integers.shape, np.int32)),
-            Type=kinds[content.integers.dtype.name],
-            Buffer=1 + list(self.constants).index(number),
-            Name=named,
-            Quantization=quantisation,
-        )
-
-    def _operator(
-        self, builder: Any, kinds: list[int], kind: int, reads: tuple[int, ...], writes: int, options: dict[str, int]
-    ) -> int:
-        tables = {
-            tflite.BuiltinOperator.CONV_2D: "Conv2DOptions",
-            tflite.BuiltinOperator.DEPTHWISE_CONV_2D: "DepthwiseConv2DOptions",
-            tflite.BuiltinOperator.ADD: "AddOptions",
-        }
-        own = {}
-        if kind in tables:
-            own["BuiltinOptionsType"] = getattr(tflite.BuiltinOptions, tables[kind])
-            own["BuiltinOptions"] = _table(builder, tables[kind], **options)
-        return _table(
-            builder,
-            "Operator",
-            OpcodeIndex=kinds.index(kind),
-            Inputs=builder.CreateNumpyVector(np.array(reads, np.int32)),
-            Outputs=builder.CreateNumpyVector(np.array([writes], np.int32)),
-            **own,
-        )
+def assert_same_bits(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
-def _table(builder: Any, kind: str, **fields: int) -> int:
-    """A table of the TFLite schema, by the functions that the package has for each of its fields."""
-    getattr(tflite, f"{kind}Start")(builder)
-    for name, value in fields.items():
-        getattr(tflite, f"{kind}Add{name}")(builder, value)
-    end: int = getattr(tflite, f"{kind}End")(builder)
-    return end
+def diced_names(count: int) -> Names:
+    dice = torch.Generator().manual_seed(3)
+    vectors = [F.normalize(torch.randn(4, some, 384, generator=dice), dim=-1) for some in (count, len(IMAGENET) - 1)]
+    return Names(vectors[0], vectors[1], torch.ones(count, count, dtype=torch.bool), torch.ones(count))
 
 
-def _references(builder: Any, tables: Sequence[int]) -> int:
-    builder.StartVector(4, len(tables), 4)
-    for table in reversed(tables):
-        builder.PrependUOffsetTRelative(table)
-    end: int = builder.EndVector()
-    return end
+def new_tower() -> Tower:
+    torch.manual_seed(0)
+    return Tower(settled(new_trunk()), diced_sentences([f"line {number}" for number in range(500)], Path())).eval()
+
+
+def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def surprise(scores: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """Cross-entropy of one row of scores with the shares that its entries should have."""
+    shares = np.exp(scores - scores.max())
+    return float(-(target * np.log(shares / shares.sum())).sum())
+
+
+def write_lines(captions: Path, vocabulary: Path) -> None:
+    """What the text tower reads, in the layout that training expects."""
+    captions.mkdir(parents=True)
+    pq.write_table(pa.table({"text": [f"caption {n}" for n in range(50)]}), captions / "mixed_756k.parquet")
+    for file, names in {
+        "v3det/category_name_13204_v3det_2023_v1.txt": "sea_urchin\nboat\n",
+        "ram/ram_tag_list.txt": "boat\nzebra crossing\n",
+        "visual_genome_1600/objects_vocab.txt": "hat",
+        "objects365/names.txt": "boat\n\n",
+    }.items():
+        (vocabulary / file).parent.mkdir(parents=True)
+        (vocabulary / file).write_text(names)
+
+
+def material_folder(folder: Path, **options: Any) -> PocketConfig:
+    """A config of a folder with everything that training reads."""
+    write_pools(folder / "material/pool", marked=21, others=4)
+    write_lines(folder / "material/captions", folder / "material/vocab")
+    (folder / "material/teachers").mkdir()
+    (folder / "material/teachers/imagenet_labels.txt").write_text("\n".join(IMAGENET) + "\n")
+    (folder / "out").mkdir()
+    (folder / "out/open_clip_config.json").write_text(json.dumps({"model_cfg": TINY_CLIP}))
+    return PocketConfig(material=folder / "material", work=folder / "work", out=folder / "out", **options)
