@@ -48,7 +48,7 @@ LINES: dict[str, dict[str, Any]] = {
     "dense: own": {"dense": DenseMethod.OWN},
     "dense: proxy": {"dense": DenseMethod.PROXY},
     "dense: masked": {"dense": DenseMethod.MASKED},
-    "no words found directly": {"direct": 0},
+    "20 words found directly": {"direct": 20},
     "captions' centroid, 0.15": {"captions_weight": 0.15},
     "no support": {"support_weight": 0.0},
     "no hubness": {"hub_weight": 0.0},

@@ -23,7 +23,8 @@ class NamingNumbers:
     The weights of the score were set by the spread of the terms between words in the vectors of a published
     contrastive model (LiT, 55 pictures and 267 texts): 0.02 for picture to text, 0.06 for text to text. A word that was
     1 nearer to the mean text there was 0.15 nearer to the mean picture; that, and as much again for the captions' part,
-    is `hub_weight`. `captions_weight` would be 0.15 by this reckoning; with the pocket pair, names were better without.
+    is `hub_weight`. `captions_weight` would be 0.15 by this reckoning; with the pocket pair, names were better without,
+    and better without words found directly (`direct`).
 
     Raises:
         ValueError: a number has no meaning; the message says which.
@@ -32,7 +33,7 @@ class NamingNumbers:
     neighbours: int | None = field(
         default=None, metadata={"help": "captions retrieved for a segment (default: 50; 10 for tag and zero-guidance)"}
     )
-    direct: int = field(default=20, metadata={"help": "words found for a segment beside those of its captions"})
+    direct: int = field(default=0, metadata={"help": "words found for a segment beside those of its captions; 20, say"})
     captions_weight: float = field(
         default=0.0, metadata={"help": "of the nearness to the retrieved captions; 0.15 is CaSED's 0.3 to 0.7"}
     )

@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from conftest import write_captions
@@ -36,7 +37,9 @@ class Told:
             precision="fp32",
         )
 
-    def encode(self, captions: Sequence[str]) -> NDArray[np.float32]:
+    at_once = 1
+
+    def encode(self, captions: Sequence[str], report: Any = None) -> NDArray[np.float32]:
         return np.stack([self._one(caption) for caption in captions])
 
     def _one(self, caption: str) -> NDArray[np.float32]:
