@@ -118,18 +118,18 @@ def main() -> None:
         arguments.out.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 
 
-def models_for(config: LabelerConfig, retriever: Retriever, known: dict[DenseMethod, Models]) -> Models:
+def models_for(config: LabelerConfig, retriever: Retriever, known: dict[Any, Models]) -> Models:
     """The networks of a way of making dense vectors; loaded once, and asked once for every picture."""
-    dense = config.recipe.dense
-    if dense not in known:
+    asked = config.recipe.dense, config.dense  # what is asked for is done; what a recipe says may be replaced
+    if asked not in known:
         models = load_models(retriever, config)
-        known[dense] = replace(
+        known[asked] = replace(
             models,
             patch_features=Remembered(models.patch_features),
             clip_dense=Remembered(models.clip_dense),
             clip=Remembered(models.clip),
         )
-    return known[dense]
+    return known[asked]
 
 
 def score(labeler: Labeler, dataset: Dataset, mappings: list[Mapping], every: int) -> tuple[list[float], float, float]:

@@ -6,7 +6,9 @@
 
 First every program encodes all captions, and each caption's vector is compared with clip-retrieval's own by cosine.
 Then they encode them again, in turn, with everything loaded and warm; rates are of the medians. All get the same random
-weights and the same captions, drawn at random and all different, and the same number of threads.
+weights and the same captions, drawn at random and all different, and the same number of threads. A build sorts 32,768
+captions together, and ours computes less a caption the more of them it has: with --peer-count the slow ones get a part
+of ours. Rates are by the caption.
 
 What is in a round: for ours, open_clip and sentence-transformers, strings in memory to float32 unit vectors in memory,
 tokenising included. For `clip-retrieval, mapper`, its inference alone, with all batches read and tokenised beforehand:
@@ -58,6 +60,9 @@ REFERENCE = "clip-retrieval, mapper"
 
 CONTEXT = 77
 
+PADDED = ("clip-retrieval", "open_clip")
+"""Programs that fill up every caption to `CONTEXT` places."""
+
 
 class Program:
     """A rival in a process of its own, which encodes when told to (`peers/rounds.py`)."""
@@ -103,6 +108,7 @@ def main() -> int:
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--architectures", nargs="+", default=["ViT-B-32"])
     parser.add_argument("--count", type=int, default=1_024, help="captions of a round")
+    parser.add_argument("--peer-count", type=int, default=0, help="of these the first so many are the peers' (0: all)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=4, help="reader processes of clip-retrieval, 4 by its default")
@@ -132,9 +138,10 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
     tower = tower_of(architecture)
     tokens = tokens_of(captions, architecture)
     lengths = token_lengths(tokens)
-    useful, padded = useful_flops(lengths, tower), padded_flops(CONTEXT, len(captions), tower)
-    computed = {"ours": shared_flops(trees_of(tokens, flags.device), tower)}
-    computed |= {"clip-retrieval": padded, "open_clip": padded}
+    few = len(captions[: flags.peer_count or None])
+    padded = padded_flops(CONTEXT, few, tower)
+    trees = {f"ours, {kind}": trees_of(tokens, flags.device, kind) for kind in flags.precisions}
+    computed = {name: shared_flops(each, tower) for name, each in trees.items()}
     before = ceiling(tower, flags.precisions, ROWS, 10, flags.device)
     with programs(architecture, captions, flags, scratch) as running:
         where = {system: program for program in running for system in program.systems}
@@ -153,9 +160,11 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
     rows = {}
     for system, times in seconds.items():
         limit = limits.get(precision_of(system, flags.device), {}).get("tower")
-        work = {"useful": useful, "computed": computed.get(system.partition(",")[0])}
-        row = rate(len(captions), times, work, limit)
-        rows[system] = {**row, **agreement(vectors[system], vectors[reference]), "seconds": times}
+        count = len(captions) if system in computed else few
+        does = computed.get(system, padded if system.startswith(PADDED) else None)
+        row = rate(count, times, {"useful": useful_flops(lengths[:count], tower), "computed": does}, limit)
+        same = agreement(vectors[system][:few], vectors[reference][:few])
+        rows[system] = {**row, **same, "captions": count, "seconds": times}
     for row in rows.values():
         row["ratio"] = row["captions_per_s"] / rows[reference]["captions_per_s"]
     return {
@@ -163,7 +172,7 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
         "reference": reference,
         "mean_tokens": float(lengths.mean()),
         "ceiling": limits,
-        "flops": {"useful": useful, "computed": computed},
+        "flops": {"computed": computed, "padded": padded},
         "versions": versions,
     }
 
@@ -174,11 +183,12 @@ def programs(
 ) -> Iterator[list[Program]]:
     """Everybody, loaded, with the same job."""
     checkpoint = random_checkpoint(architecture, flags.folder or scratch)
+    some = captions[: flags.peer_count or None]
     job = {
         "architecture": architecture,
         "checkpoint": str(checkpoint.absolute()),
         "captions": captions,
-        "tars": [str(path) for path in write_tars(scratch / "tars", captions, flags.workers)],
+        "tars": [str(path) for path in write_tars(scratch / "tars", some, flags.workers)],
         "workers": flags.workers,
         "threads": flags.threads,
         "device": flags.device,
@@ -187,6 +197,8 @@ def programs(
     }
     path = scratch / "job.json"
     path.write_text(json.dumps(job), "utf-8")
+    fewer = scratch / "fewer.json"
+    fewer.write_text(json.dumps(job | {"captions": some}), "utf-8")
     environment = {**os.environ, "OMP_NUM_THREADS": str(flags.threads), "HF_HUB_OFFLINE": "1"}
     if flags.device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""  # clip-retrieval takes a GPU wherever there is one
@@ -197,7 +209,7 @@ def programs(
                 continue
             python = flags.peers / "clip-retrieval/bin/python" if name == "clip_retrieval" else Path(sys.executable)
             script = {"ours": "our_texts"}.get(name, f"{name}_texts")
-            running.append(Program(python, script, path, environment))
+            running.append(Program(python, script, path if name == "ours" else fewer, environment))
             stack.callback(running[-1].close)
         yield running
 

@@ -126,13 +126,16 @@ def token_lengths(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     return tokens.argmax(axis=-1) + 1
 
 
-def trees_of(tokens: NDArray[np.int64], device: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def trees_of(
+    tokens: NDArray[np.int64], device: str, precision: str
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """The batches that our encoder makes of captions in one go: as `shared_flops` takes them."""
     from build_index.encoding import CAPTIONS_PER_CALL
-    from encoders.clip_text import TOKENS_PER_BATCH, TOKENS_PER_CUDA_BATCH
+    from encoders.clip_text import tokens_at_once
     from encoders.prefixes import find_prefixes, shared_lengths, sorted_rows, tree_batches
+    from encoders.presets import Precision
 
-    budget, trees = TOKENS_PER_BATCH if device == "cpu" else TOKENS_PER_CUDA_BATCH, []
+    budget, trees = tokens_at_once(device, Precision(precision)), []
     for start in range(0, len(tokens), CAPTIONS_PER_CALL):
         some = tokens[start : start + CAPTIONS_PER_CALL]
         some = some[sorted_rows(some)]
