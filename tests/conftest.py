@@ -1,6 +1,7 @@
 """Fakes that can be checked by hand, and small indexes built with them."""
 
 import json
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,11 @@ class LetterCounter:
             for letter in caption.lower():
                 counts[row, ALPHABET.find(letter)] += 1  # find() says -1 for the rest: the last column
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
+
+
+def heed_interrupts() -> None:
+    """For a child process: a shell that runs the tests in the background makes its children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def letters(**counts: int) -> NDArray[np.float32]:

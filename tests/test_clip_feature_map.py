@@ -101,7 +101,7 @@ def test_the_whole_picture_is_what_the_tower_says_itself() -> None:
 def test_the_whole_picture_costs_no_second_run() -> None:
     encoder = ClipFeatureMap(timm_tower("mobilenetv2_100"), PIXELS, short_side=64)
     runs: list[int] = []
-    encoder.trunk._network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
+    encoder.trunk.network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
     picture = noise(64, 96)
     mean = encoder.embed(picture).mean(axis=(0, 1))  # the head is linear
     np.testing.assert_allclose(encoder.embed_whole(picture), mean / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
@@ -220,7 +220,7 @@ def test_outlines_from_the_clips_own_network_cost_no_second_run() -> None:
     assert isinstance(clip, ClipFeatureMap)
     outlines = patch_features(CLIP_TRUNK, clip, short_side=64)
     runs: list[int] = []
-    clip.trunk._network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
+    clip.trunk.network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
     picture, other = noise(64, 80), noise(64, 80, seed=2)
     assert outlines.embed(picture).shape == (4, 5, 1280)
     assert clip.embed(picture).shape == (4, 5, 8)

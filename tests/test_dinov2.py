@@ -92,7 +92,7 @@ def test_same_picture_same_bytes() -> None:
 def test_the_last_picture_is_not_computed_again() -> None:
     encoder = PatchFeatures(network(**SMALL), PIXELS, short_side=56)
     runs: list[int] = []
-    encoder._network.patch_embed.register_forward_hook(lambda *_: runs.append(1))
+    encoder.network.patch_embed.register_forward_hook(lambda *_: runs.append(1))
     picture = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
     first = encoder.embed(picture)
     kept = first.copy()

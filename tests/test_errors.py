@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import LetterCounter, contents, write_captions
+from conftest import LetterCounter, contents, heed_interrupts, write_captions
 from PIL import Image
 
 from build_index import pipeline
@@ -280,6 +280,7 @@ def test_ctrl_c_in_a_build_costs_the_part_in_flight(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     end = time.monotonic() + 120
     while not (tmp_path / "shards/many/captions-00001.parquet").exists() and time.monotonic() < end:

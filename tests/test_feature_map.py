@@ -141,7 +141,7 @@ def test_the_last_picture_is_not_computed_again() -> None:
     network = timm_network("mobilenetv2_100")
     encoder = FeatureMap(network, PIXELS, short_side=64)
     runs: list[int] = []
-    encoder._network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
+    encoder.network.conv_stem.register_forward_hook(lambda *_: runs.append(1))
     picture = noise(64, 64)
     first = encoder.embed(picture)
     kept = first.copy()

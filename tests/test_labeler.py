@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import heed_interrupts
 from jsonschema import Draft202012Validator
 from numpy.typing import NDArray
 from PIL import Image
@@ -454,7 +455,9 @@ def test_a_real_ctrl_c_ends_the_command_with_130(workplace: Path, tmp_path: Path
         (pictures / f"{number:03}.png").write_bytes((workplace / "pictures/a.png").read_bytes())
     command = [sys.executable, "-m", "labeler", str(pictures), "--index", str(workplace / "shards")]
     command += ["--out", str(tmp_path / "labels"), "--short-side", "128", "--batch-size", "1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     end = time.monotonic() + 120
     while not list((tmp_path / "labels").glob("00*.json")) and time.monotonic() < end:
         time.sleep(0.05)
