@@ -1,10 +1,13 @@
-"""Seconds for labelling a picture against the networks' own forward passes, and the peak of memory.
+"""Seconds for labelling pictures against the networks' own forward passes, and the peak of memory.
 
-    python benchmarks/label.py PICTURES [--rounds 3] [--base]
+    python benchmarks/label.py PICTURES [--rounds 5] [--repeat 2] [--base]
 
 Uses the small pair and an index of the bundled sentences. With --base, networks of the size of ViT-B/16 and DINOv2
-ViT-B/14 with random weights instead: times are those of the real ones, names mean nothing. The two are measured in turn
-on the same pictures, and the medians are compared.
+ViT-B/14 with random weights instead: times are those of the real ones, names mean nothing.
+
+A round goes over the whole list three times: the two networks' forward passes alone, one picture after another, on all
+threads that torch takes by default; `Labeler.label` for each picture, which is how long a single one takes; and
+`Labeler.label_many` for the list. Figures are medians of rounds, per picture, and ratios are those of the medians.
 """
 
 import argparse
@@ -14,16 +17,19 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import open_clip
 import timm
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from build_index.__main__ import main as build_index
 from labeler.config import LabelerConfig
 from labeler.pipeline import Labeler
 from segmenter import load_picture
+
+Picture = NDArray[np.uint8]
 
 CLIP, DINO = "ViT-B-16", "vit_base_patch14_reg4_dinov2"
 
@@ -32,36 +38,45 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=2, help="each picture is that often in the list, half mirrored")
     parser.add_argument("--base", action="store_true")
     arguments = parser.parse_args()
     pictures = [load_picture(path) for path in sorted(arguments.pictures.iterdir())]
+    pictures = [picture[:, :: 1 - 2 * (turn % 2)].copy() for turn in range(arguments.repeat) for picture in pictures]
     with tempfile.TemporaryDirectory() as folder:
         labeler = base_labeler(Path(folder)) if arguments.base else pocket_labeler(Path(folder))
-        networks, whole = [], []
-        for _ in range(arguments.rounds):
-            for picture in pictures:
-                networks.append(seconds(lambda picture: look(labeler, picture), picture))
-                whole.append(seconds(labeler.label, picture[:, ::-1].copy()))  # another picture: nothing is remembered
-    look_s, label_s = statistics.median(networks), statistics.median(whole)
-    ratios = [one / other for one, other in zip(whole, networks, strict=True)]
+        look_s, label_s, many_s = measure(labeler, pictures, arguments.rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{labeler.models.description['clip']}, {labeler.models.description['dino']}: networks {1000 * look_s:.0f} ms, "
-        f"label {1000 * label_s:.0f} ms, ratio {statistics.median(ratios):.2f}; peak {peak:,.0f} MB, all told"
+        f"{labeler.models.description['clip']}, {labeler.models.description['dino']}: {len(pictures)} pictures, "
+        f"{labeler.models.threads.workers} at a time; networks {1000 * look_s:.1f} ms a picture, "
+        f"label_many {1000 * many_s:.1f} ms, ratio {many_s / look_s:.2f}; "
+        f"label {1000 * label_s:.1f} ms, ratio {label_s / look_s:.2f}; peak {peak:,.0f} MB, all told"
     )
 
 
-def look(labeler: Labeler, picture: Any) -> None:
+def measure(labeler: Labeler, pictures: list[Picture], rounds: int) -> list[float]:
+    """Seconds a picture: networks alone, label, label_many. A first round, which is not counted, warms up."""
+    ways: list[Callable[[], object]] = [
+        lambda: [look(labeler, picture) for picture in pictures],
+        lambda: [labeler.label(picture) for picture in pictures],
+        lambda: list(labeler.label_many(pictures)),
+    ]
+    taken = [[seconds(way) / len(pictures) for way in ways] for _ in range(rounds + 1)][1:]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def look(labeler: Labeler, picture: Picture) -> None:
     """The forward passes alone."""
     labeler.models.patch_features.embed(picture)
     labeler.models.clip_dense.embed(picture)
 
 
-def seconds(work: Callable[[Any], Any], picture: Any) -> float:
+def seconds(work: Callable[[], object]) -> float:
     """How long it takes."""
     started = time.perf_counter()
-    work(picture)
+    work()
     return time.perf_counter() - started
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler.labeled import UNKNOWN, Label, LabeledImage
-from segmenter import Segments, relabel
+from segmenter import Segments
 
 Node = TypeVar("Node")
 Pairs = NDArray[np.int64]
@@ -88,9 +88,11 @@ def regroup(segments: Segments, labels: Sequence[Label], groups: Groups) -> Labe
         groups: int64 [S], for each segment the row of the one whose label its group bears.
 
     Returns:
-        The picture with one segment for each group, numbered from the top left as ever.
+        The picture with one segment for each group, in the order of their first segments: from the top left as ever.
     """
-    merged = relabel(groups[segments.label_map - 1])
-    first = np.unique(merged.label_map, return_index=True)[1]  # a pixel of each segment
-    rows = groups[segments.label_map.ravel()[first] - 1]
+    first = np.unique(groups, return_index=True)[1]  # of each group the segment that is met first, in no order
+    rows = groups[np.sort(first)]  # in the order in which groups are met, as segments are numbered
+    number = np.empty(len(groups), np.int32)
+    number[rows] = np.arange(1, len(rows) + 1)
+    merged = Segments(number[groups][segments.label_map - 1], count=len(rows))
     return LabeledImage(merged, tuple(labels[row] for row in rows))

@@ -1,5 +1,6 @@
 """The two networks of a labeler, loaded as an index asks for them."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,6 +30,33 @@ class Clip(Protocol):
         ...
 
 
+class Threads(Protocol):
+    """How many pictures are seen at a time, and on how many threads each."""
+
+    workers: int
+
+    def start(self) -> None:
+        """To be called once in every thread that sees pictures beside the main one."""
+        ...
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Pictures are seen inside this."""
+        ...
+
+
+class OneAtATime:
+    """Pictures are seen one at a time, on whatever threads there are."""
+
+    workers = 1
+
+    def start(self) -> None:
+        """There is nothing to do."""
+
+    def limited(self) -> AbstractContextManager[None]:
+        """Nothing is limited."""
+        return nullcontext()
+
+
 @dataclass(frozen=True)
 class Models:
     """What sees the picture.
@@ -41,6 +69,7 @@ class Models:
         clip: the tower behind `clip_dense`, which sees whole pictures, too; None if nothing shall.
         masked: whether segments are seen through `clip`'s masks instead of through `clip_dense`.
         short_side: pixels of a picture's short side inside the networks, for the outputs; None if they have no such.
+        threads: how many pictures are seen at a time.
     """
 
     patch_features: DenseEncoder
@@ -50,6 +79,7 @@ class Models:
     clip: Clip | None = None
     masked: bool = False
     short_side: int | None = None
+    threads: Threads = OneAtATime()  # noqa: RUF009
 
 
 def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
@@ -62,6 +92,7 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
     from encoders.dense import EncoderConfig, load_encoders  # torch loads here, once the index is known to be sound
     from encoders.identity import identify, source_of
     from encoders.loading import pick_device
+    from encoders.threads import PictureThreads
     from encoders.weights import clip_tokenizer, load_clip
 
     preset = preset_of(retriever, config)
@@ -99,6 +130,7 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
         clip=encoders.clip,
         masked=masked,
         short_side=short_side,
+        threads=PictureThreads([clip.network.visual, encoders.features.network], device),
     )
 
 

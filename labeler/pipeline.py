@@ -1,6 +1,7 @@
 """Pixels to names on one page."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from labeler.ahead import ahead
 from labeler.config import LabelerConfig
 from labeler.inputs import to_pixels
 from labeler.labeled import LabeledImage
@@ -22,6 +24,8 @@ from segmenter import Segments, cell_shares, embed_segments, neighbours, segment
 from shards.commands import config_of
 
 Picture = NDArray[np.uint8]
+Look = tuple[Picture, Segments, Pooled]
+"""A picture, its S segments, and what the networks say of them: float32 [S, D], unit rows, and what touches what."""
 
 
 class Labeler:
@@ -63,12 +67,13 @@ class Labeler:
         Raises:
             PictureError: the file is no picture that can be read, or the array is of another shape or type.
         """
-        return label_batch([to_pixels(picture)], self.models, self.retriever, self.config)[0]
+        return self._named([self._look(picture)])[0]
 
-    def label_many(self, pictures: Iterable[Picture | Image.Image | Path | str]) -> Iterator[LabeledImage]:
-        """Label pictures in order; the same answers as one by one, with fewer searches.
+    def label_many(self, pictures: Iterable[Picture | Image.Image | Path | str]) -> Generator[LabeledImage]:
+        """Label pictures in order; the same answers as one by one, in less time.
 
-        They are read as they are needed, `batch_size` at a time.
+        Segments are searched for `batch_size` pictures at a time. Small networks see several pictures at a time, on a
+        thread for each processor; they are then read up to `batch_size` + one for each thread ahead.
 
         Args:
             pictures: each as `label` takes it.
@@ -76,9 +81,12 @@ class Labeler:
         Raises:
             PictureError: one of them cannot be read. Where that may be, `label` them one by one.
         """
-        stream = map(to_pixels, pictures)
-        while batch := list(islice(stream, self.config.batch_size)):
-            yield from label_batch(batch, self.models, self.retriever, self.config)
+        threads, together = self.models.threads, self.config.batch_size
+        most = together + threads.workers
+        seen = ahead(self._look, pictures, workers=threads.workers, most=most, start=threads.start)
+        with closing(seen):
+            while batch := list(islice(seen, together)):
+                yield from self._named(batch)
 
     def name(self, picture: Picture, segments: Segments) -> LabeledImage:
         """Name segments that are given, as this labeler names its own; each stays a segment of its own.
@@ -87,12 +95,28 @@ class Labeler:
             picture: uint8 [H, W, 3] RGB.
             segments: S segments of that picture.
         """
-        apart = replace(see(picture, segments, self.models), pairs=np.zeros((0, 2), np.int64))
-        return replace(name_segments([segments], [apart], self.retriever, self.config)[0], picture=picture)
+        with self.models.threads.limited():
+            apart = replace(see(picture, segments, self.models), pairs=np.zeros((0, 2), np.int64))
+        return self._named([(picture, segments, apart)])[0]
 
     def embed(self, picture: Picture, segments: Segments) -> NDArray[np.float32]:
         """Segments in the space shared with text: float32 [S, D], unit rows."""
-        return embed(picture, segments, self.models)
+        with self.models.threads.limited():
+            return embed(picture, segments, self.models)
+
+    def _look(self, picture: Picture | Image.Image | Path | str) -> Look:
+        """Cut a picture and see what is in it, outlines and names directly after another: they may share a network."""
+        pixels = to_pixels(picture)
+        with self.models.threads.limited():
+            segments = segment(pixels, self.models.patch_features, self.config.cutting)  # S segments
+            return pixels, segments, see(pixels, segments, self.models)
+
+    def _named(self, looks: Sequence[Look]) -> list[LabeledImage]:
+        """Name what was seen of several pictures."""
+        pictures, cut, seen = zip(*looks, strict=True)
+        with self.models.threads.limited():
+            named = name_segments(cut, seen, self.retriever, self.config)
+        return [replace(labeled, picture=picture) for labeled, picture in zip(named, pictures, strict=True)]
 
 
 def label_picture(
@@ -111,28 +135,6 @@ def label_picture(
         EncoderError: a network cannot be loaded.
     """
     return Labeler.open(index, **options).label(picture)
-
-
-def label_batch(
-    pictures: Sequence[Picture], models: Models, retriever: Retriever, config: LabelerConfig
-) -> list[LabeledImage]:
-    """RGB pictures -> segments with a name and its evidence each.
-
-    Networks see one picture at a time, and a search answers every segment by itself, so a picture's result does not
-    depend on the batch it is in.
-
-    Args:
-        pictures: uint8 [H, W, 3] each.
-        models: what sees them.
-        retriever: where words come from.
-        config: how they are cut and named.
-    """
-    cut, seen = [], []
-    for picture in pictures:  # outlines and names of one picture directly after another: they may share a network
-        cut.append(segment(picture, models.patch_features, config.cutting))  # S_i segments
-        seen.append(see(picture, cut[-1], models))  # float32 [S_i, D], unit rows, and what touches what
-    named = name_segments(cut, seen, retriever, config)
-    return [replace(labeled, picture=picture) for labeled, picture in zip(named, pictures, strict=True)]
 
 
 def see(picture: Picture, segments: Segments, models: Models) -> Pooled:

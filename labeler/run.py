@@ -2,11 +2,10 @@
 
 import json
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -60,12 +59,13 @@ class RunReport:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the time that a block takes to a stage's."""
-        started = time.monotonic()
+        """Add the time that a block takes to a stage's, less that of stages inside it."""
+        started, before = time.monotonic(), sum(self.seconds.values())
         try:
             yield
         finally:
-            self.seconds[stage] += time.monotonic() - started
+            inside = sum(self.seconds.values()) - before
+            self.seconds[stage] += time.monotonic() - started - inside
 
     def count(self, labeled: LabeledImage) -> None:
         """Add a picture that was labelled and written."""
@@ -157,19 +157,31 @@ def _label_files(
     todo = files if overwrite else [file for file in files if not is_finished(out, file, made_by)]
     report.finished_before = len(files) - len(todo)
     bar.update(report.finished_before)
-    readable = _readable(todo, report, bar, log)
-    while batch := list(islice(readable, labeler.config.batch_size)):
-        if not report.labelled:  # from here on they would not tell what lies in the folder
-            for name in (COCO_FILE, REPORT_FILE, PANOPTIC_FILE, TASKS_FILE):
-                (out / name).unlink(missing_ok=True)
-        with report.timed("labelling"):
-            results = list(labeler.label_many(picture for _, picture in batch))
-        for (file, picture), labeled in zip(batch, results, strict=True):
+    read: deque[tuple[PictureFile, NDArray[np.uint8]]] = deque()  # pictures that are on their way through the labeler
+    with closing(labeler.label_many(_passing(_readable(todo, report, bar, log), read))) as results:
+        while True:
+            with report.timed("labelling"):
+                labeled = next(results, None)
+            if labeled is None:
+                return
+            if not report.labelled:  # from here on they would not tell what lies in the folder
+                for name in (COCO_FILE, REPORT_FILE, PANOPTIC_FILE, TASKS_FILE):
+                    (out / name).unlink(missing_ok=True)
+            file, picture = read.popleft()
             with report.timed("writing"):
                 write_outputs(out, file, picture, labeled, made_by)
             report.count(labeled)
             log.write("labelled", picture=file.name, labels=list(labeled.names))
             bar.update(1)
+
+
+def _passing(
+    pictures: Iterator[tuple[PictureFile, NDArray[np.uint8]]], read: deque[tuple[PictureFile, NDArray[np.uint8]]]
+) -> Iterator[NDArray[np.uint8]]:
+    """The pixels alone, while `read` keeps what they belong to."""
+    for file, picture in pictures:
+        read.append((file, picture))
+        yield picture
 
 
 def _readable(

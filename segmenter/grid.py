@@ -112,10 +112,16 @@ def _sum_along_x(labels: npt.NDArray[np.int32], count: int, cols: int, taps: Tap
         float64 [band, S, cols].
     """
     left, right, fraction = taps
-    lines = len(labels)
-    start = (np.arange(lines)[:, None] * count + labels) * cols  # of each pixel's row of cells in the flat result
-    sums = np.zeros(lines * count * cols)
-    for cell, weight in ((left, 1 - fraction), (right, fraction)):
-        weights = np.broadcast_to(weight, labels.shape).ravel()
-        sums += np.bincount((start + cell).ravel(), weights=weights, minlength=sums.size)
-    return sums.reshape(lines, count, cols)
+    lines, width = labels.shape
+    begins = np.ones(labels.shape, dtype=bool)  # runs of pixels of one segment that lie between the same two cells
+    begins[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    begins[:, 1:] |= (left[1:] != left[:-1]) | (right[1:] != right[:-1])
+    starts = np.flatnonzero(begins)
+    line, first = np.divmod(starts, width)
+    pixels = np.diff(starts, append=labels.size)
+    before = np.concatenate([[0], np.cumsum(fraction, dtype=np.float64)])  # of each pixel, what those before it give
+    to_right = before[first + pixels] - before[first]
+    row = (line * count + labels.ravel()[starts]) * cols  # of each run's cells in the flat result
+    cells = np.concatenate([row + left[first], row + right[first]])
+    sums = np.bincount(cells, weights=np.concatenate([pixels - to_right, to_right]), minlength=lines * count * cols)
+    return sums.astype(np.float64, copy=False).reshape(lines, count, cols)

@@ -1,6 +1,7 @@
 """Segments: every pixel of a picture belongs to exactly one of them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -47,11 +48,13 @@ class Segments:
         height, width = self.label_map.shape
         return height, width
 
-    @property
+    @cached_property
     def areas(self) -> npt.NDArray[np.int64]:
-        """int64 [S]: pixels of each segment, in the order of their numbers; they sum to H x W."""
-        areas: npt.NDArray[np.int64] = np.bincount(self.label_map.ravel(), minlength=self.count + 1)[1:]
-        return areas.astype(np.int64, copy=False)
+        """int64 [S]: pixels of each segment, in the order of their numbers; they sum to H x W. Read-only."""
+        counts = np.bincount(self.label_map.ravel(), minlength=self.count + 1)
+        areas: npt.NDArray[np.int64] = counts[1:].astype(np.int64, copy=False)
+        areas.flags.writeable = False
+        return areas
 
     @property
     def boxes(self) -> npt.NDArray[np.int64]:

@@ -108,8 +108,10 @@ def nearest_labels(label_map: npt.NDArray[np.int32], height: int, width: int) ->
         width: of the picture, in pixels.
 
     Returns:
-        int32 [height, width].
+        int32 [height, width]; the label map itself if it has that size.
     """
+    if label_map.shape == (height, width):
+        return label_map
     rows, cols = (
         (np.arange(to) * 2 + 1) * of // (2 * to) for to, of in zip((height, width), label_map.shape, strict=True)
     )

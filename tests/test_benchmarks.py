@@ -69,7 +69,7 @@ def test_trees_hold_every_distinct_beginning_once() -> None:
     tokens = np.zeros((4, 8), np.int64)
     for row, caption in enumerate(([9, 1, 2, 99], [9, 1, 3, 99], [9, 1, 2, 4, 99], [9, 99])):
         tokens[row, : len(caption)] = caption
-    ((positions, lengths),) = trees_of(tokens, "cpu", "fp32")
+    ((positions, lengths),) = trees_of(tokens, "cpu")
     beginnings = {tuple(row[: end + 1]) for row in tokens.tolist() for end in range(row.index(99) + 1)}
     assert sorted(positions.tolist()) == sorted(len(each) - 1 for each in beginnings)
     assert sorted(lengths.tolist()) == sorted(token_lengths(tokens).tolist()) == [2, 4, 4, 5]

@@ -115,5 +115,5 @@ def test_large_pictures_are_outlined_at_a_smaller_size(monkeypatch: pytest.Monke
     picture[:, 30:] = 255
     scores = np.zeros((5, 6, 2), dtype=np.float32)
     scores[:, :3, 0] = scores[:, 3:, 1] = 1
-    monkeypatch.setattr(guided, "WORK_PIXELS", 20 * 30)
+    monkeypatch.setattr(guided, "MOST_PIXELS", 20 * 30)
     np.testing.assert_array_equal(guided_argmax(picture, scores), np.arange(60)[None].repeat(40, axis=0) // 30)

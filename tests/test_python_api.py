@@ -145,7 +145,7 @@ def test_many_pictures_of_any_kind(opened: Labeler) -> None:
     assert [same(each, labeled[1]) for each in labeled] == [False, True, True, True]
     assert same(labeled[0], opened.label("street.jpg"))
     found = opened.label_many(["street.jpg"] * opened.config.batch_size + ["none.jpg"])
-    assert same(next(found), labeled[0])  # those of the first batch are given before the next is read
+    assert same(next(found), labeled[0])  # what is read ahead and cannot be comes in its turn
     with pytest.raises(PictureError, match=r"none\.jpg: not a file"):
         list(found)
 
