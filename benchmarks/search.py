@@ -39,7 +39,7 @@ from build_index.search_index.state import SearchState
 from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import NEIGHBOURS, Setting, share_found
 
-BATCHES = (1, 15, 120)
+BATCHES = (1, 15, 120, 480)
 
 QUERIES = 480
 
@@ -176,12 +176,14 @@ Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 def _lists(folder: Path, vectors: StoredVectors, flags: argparse.Namespace) -> Search:
     from build_index.faiss_index import rows_from_lists
     from build_index.search_index.exact import reranked
+    from build_index.search_index.scan import Scan
 
     lists = Lists.of(faiss.read_index(str(folder / f"{LISTS}.faiss"), faiss.IO_FLAG_MMAP_IFC))
+    scan = Scan(lists, np.zeros(0, np.int64))
     setting = Setting(**json.loads((folder / f"{LISTS}.json").read_text())["search"])
 
     def search(queries: NDArray[np.float32]) -> NDArray[np.int64]:
-        candidates = rows_from_lists(lists, setting, queries, flags.k, (flags.rows, None))
+        candidates = rows_from_lists(scan, setting, queries, flags.k, flags.rows)
         return reranked(vectors, queries, candidates, flags.k, flags.threads)[1]
 
     return search

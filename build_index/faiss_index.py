@@ -10,9 +10,10 @@ from build_index.search_index.exact import EXTRA_CANDIDATES, NOTHING, reranked
 from build_index.search_index.lists import Lists
 from build_index.search_index.making import make_lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions
+from build_index.search_index.scan import Scan
 from build_index.search_index.state import SearchState, state_of
 from build_index.search_index.stored import StoredVectors
-from build_index.search_index.tuning import NEIGHBOURS, Setting, not_removed
+from build_index.search_index.tuning import NEIGHBOURS, Setting
 from shards import Index, ShardDamaged
 from shards.files import write_whole
 from shards.manifest import METRIC, IndexInfo
@@ -89,10 +90,11 @@ class Searcher:
         self.index = index
         self._vectors = StoredVectors.of(index)
         self._rows = index.manifest.rows - len(index.removed)
-        self._selector = not_removed(index.removed)
-        self._lists = _lists_of(self._faiss, path) if index.manifest.index.kind != FLAT else None
-        if self._lists is not None:
-            untuned = Setting(nprobe=self._lists.inner.nprobe, depth=UNTUNED_DEPTH)
+        self._scan: Scan | None = None
+        if index.manifest.index.kind != FLAT:
+            lists = _lists_of(self._faiss, path)
+            self._scan = Scan(lists, index.removed)
+            untuned = Setting(nprobe=lists.inner.nprobe, depth=UNTUNED_DEPTH)
             self.setting = setting or state_of(index).search or untuned
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -111,47 +113,42 @@ class Searcher:
         if not wanted or not len(queries):
             return np.empty((len(queries), wanted), np.float32), np.empty((len(queries), wanted), np.int64)
         contiguous = np.ascontiguousarray(queries, np.float32)
-        if self._lists is None:
+        if self._scan is None:
             candidates = self._flat_candidates(contiguous, k)
         else:
-            findable = self._rows, self._selector
-            candidates = rows_from_lists(self._lists, self.setting, contiguous, k, findable)
+            candidates = rows_from_lists(self._scan, self.setting, contiguous, k, self._rows)
         return reranked(self._vectors, contiguous, candidates, wanted, faiss.omp_get_max_threads())
 
     def _flat_candidates(self, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
         """A few more than k of the nearest rows: int64 [n, c]."""
         parameters = None
-        if self._selector is not None:
-            parameters = faiss.SearchParameters(sel=self._selector)  # type: ignore[call-arg]
+        if len(self.index.removed):
+            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self.index.removed))  # which keeps the other one alive
+            parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         return self._faiss.search(queries, min(k + EXTRA_CANDIDATES, self._rows), params=parameters)[1]
 
 
 def rows_from_lists(
-    lists: Lists,
-    setting: Setting,
-    queries: NDArray[np.float32],
-    k: int,
-    findable: tuple[int, faiss.IDSelector | None],
+    scan: Scan, setting: Setting, queries: NDArray[np.float32], k: int, findable: int
 ) -> NDArray[np.int64]:
-    """Rows that look near by what the lists hold, at least min(k, rows) of them.
+    """Rows that look near by what the lists hold, at least min(k, findable) of them.
 
     Args:
-        lists: what to search.
-        setting: how.
+        scan: of the lists.
+        setting: how they are searched.
         queries: float32 [n, d].
         k: rows wanted in the end.
-        findable: how many rows may be found, and which (None for all).
+        findable: rows that may be found.
 
     Returns:
         int64 [n, c], `NOTHING` where there are fewer.
     """
-    rows, selector = findable
-    wanted = min(k, rows)
-    count = min(max(setting.depth + DEPTH_FOR_EACH * (k - NEIGHBOURS), wanted), rows)
-    candidates = lists.candidates(queries, count, min(setting.nprobe, lists.count), selector)
+    wanted, threads = min(k, findable), faiss.omp_get_max_threads()
+    count = min(max(setting.depth + DEPTH_FOR_EACH * (k - NEIGHBOURS), wanted), findable)
+    candidates = scan.candidates(queries, count, setting.nprobe, threads)
     short = (candidates == NOTHING).sum(axis=1) > count - wanted
     if short.any():  # lists that hold few rows, or few that are left
-        candidates[short] = lists.candidates(queries[short], count, lists.count, selector)
+        candidates[short] = scan.candidates(queries[short], count, scan.count, threads)
     return candidates
 
 

@@ -1,4 +1,4 @@
-"""The search index in lists: values against slow twins, queries, tuning, appends, removals, interruptions."""
+"""The search index in lists: whole indexes that are built, searched, appended to, interrupted."""
 
 import json
 import signal
@@ -11,355 +11,25 @@ import faiss
 import numpy as np
 import pytest
 from conftest import Crash, LetterCounter, contents, write_captions
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
+from search_material import NONE, clustered, in_lists, slow_search
 
 from build_index import faiss_index, quality
 from build_index.compact import compact
 from build_index.config import BuildConfig
-from build_index.faiss_index import Searcher, rows_from_lists, write_faiss_index
+from build_index.faiss_index import Searcher, write_faiss_index
 from build_index.pipeline import build
 from build_index.quality import measure_quality, sample_queries, sample_rows
 from build_index.search_index import making, tuning
-from build_index.search_index.exact import NOTHING, exact_rows, reranked
-from build_index.search_index.lists import Lists, principal_directions, train
+from build_index.search_index.lists import Lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions, list_count
-from build_index.search_index.queries import GapModel, gap_queries
+from build_index.search_index.queries import GapModel
+from build_index.search_index.scan import Scan
 from build_index.search_index.state import Learned, state_of
-from build_index.search_index.stored import StoredVectors, widened
-from build_index.search_index.tuning import Setting, share_found
+from build_index.search_index.stored import StoredVectors
+from build_index.search_index.tuning import Setting
 from shards import Index, ShardDamaged, open_index, verify
 from shards.removal import remove
-
-NONE = np.zeros(0, np.int64)
-
-EMBEDDINGS = Path(__file__).parents[2] / "shared/data/lit_embeddings"
-
-
-def unit(rows: Any) -> NDArray[np.float32]:
-    rows = np.asarray(rows, np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def clustered(rows: int, dimension: int = 32, seed: int = 0, clusters: int = 40) -> StoredVectors:
-    """Unit vectors about common middles, in parts of uneven size, some of them twice."""
-    rng = np.random.default_rng(seed)
-    middles = rng.standard_normal((clusters, dimension)) + 2
-    found = unit(middles[rng.integers(0, clusters, rows)] + 0.5 * rng.standard_normal((rows, dimension)))
-    found[rows // 2] = found[0]
-    halves = found.astype(np.float16)
-    return StoredVectors(np.split(halves, [rows // 5, rows // 2 + 1]), NONE)
-
-
-def slow_search(vectors: StoredVectors, query: NDArray[np.float32], k: int) -> list[int]:
-    """Every row's product in double precision, one at a time."""
-    everything = np.concatenate(vectors.parts)
-    removed = set(vectors.removed.tolist())
-    scored = [
-        (-np.float32(sum(float(a) * float(b) for a, b in zip(row, query, strict=True))), number)
-        for number, row in enumerate(everything)
-        if number not in removed
-    ]
-    return [number for _, number in sorted(scored)[:k]]
-
-
-# --- stored vectors, exact search, re-ranking ------------------------------------------------------------------------
-
-
-def test_halves_are_widened_exactly() -> None:
-    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
-    finite = every[np.isfinite(every)]
-    np.testing.assert_array_equal(widened(finite).view(np.int32), finite.astype(np.float32).view(np.int32))
-
-
-def test_rows_are_taken_from_their_parts() -> None:
-    vectors = clustered(101)
-    rows = np.array([100, 0, 20, 19, 50, 51, 0])
-    np.testing.assert_array_equal(vectors.take(rows), np.concatenate(vectors.parts)[rows].astype(np.float32))
-
-
-@pytest.mark.parametrize("first", [0, 1, 20, 37, 101])
-def test_blocks_are_all_rows_from_one_on(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    monkeypatch.setattr("build_index.search_index.stored.ROWS_PER_BLOCK", 7)
-    vectors = clustered(101)
-    blocks = list(vectors.blocks(first))
-    assert [number for start, block in blocks for number in range(start, start + len(block))] == list(range(first, 101))
-    everything = np.concatenate(vectors.parts).astype(np.float32)
-    for start, block in blocks:
-        np.testing.assert_array_equal(block, everything[start : start + len(block)])
-
-
-def test_a_sample_comes_from_all_parts_and_leaves_out_what_it_must() -> None:
-    vectors = StoredVectors(clustered(2_000).parts, np.arange(0, 2_000, 4))
-    without = np.arange(1, 2_000, 4)
-    rows = vectors.sample(500, without)
-    assert (np.diff(rows) > 0).all()
-    assert set(rows % 4) == {2, 3}
-    np.testing.assert_array_equal(rows, vectors.sample(500, without))
-    shares = np.histogram(rows, vectors.starts)[0] / np.diff(vectors.starts)
-    assert shares.min() > 0.2  # of 0.25
-    np.testing.assert_array_equal(vectors.sample(9_999, without), vectors.alive)
-
-
-@settings(max_examples=25)
-@given(
-    rows=st.integers(12, 90), k=st.integers(1, 30), block=st.integers(1, 40), seed=st.integers(0, 99), data=st.data()
-)
-def test_exact_search_is_the_slow_one(rows: int, k: int, block: int, seed: int, data: st.DataObject) -> None:
-    removed = data.draw(st.sets(st.integers(0, rows - 1), max_size=rows - 1))
-    vectors = StoredVectors(clustered(rows, 8, seed).parts, np.array(sorted(removed), np.int64))
-    k = min(k, len(vectors.alive))
-    queries = unit(np.random.default_rng(seed).standard_normal((3, 8)))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("build_index.search_index.stored.ROWS_PER_BLOCK", block)
-        found = exact_rows(vectors, queries, k)
-    everything = np.concatenate(vectors.parts).astype(np.float64)
-    for query, mine in zip(queries, found, strict=True):
-        theirs = slow_search(vectors, query, k)
-        assert len(set(mine)) == k
-        np.testing.assert_allclose(everything[mine] @ query, everything[theirs] @ query, atol=1e-6)
-        assert removed.isdisjoint(mine.tolist())
-
-
-@settings(max_examples=25)
-@given(k=st.integers(1, 6), many=st.booleans(), threads=st.integers(1, 3), seed=st.integers(0, 99))
-def test_re_ranking_is_the_slow_one(k: int, many: bool, threads: int, seed: int) -> None:  # noqa: FBT001
-    rng = np.random.default_rng(seed)
-    vectors = clustered(90, 8, seed)
-    queries = unit(rng.standard_normal((5, 8)))
-    count = 70 if many else 8
-    candidates = np.stack([rng.choice(90, count, replace=False) for _ in queries])
-    candidates[:, 0], candidates[:, 1] = 45, 0  # which are equal
-    candidates[2, 7:] = NOTHING
-    candidates = np.stack([_without_repeats(row) for row in candidates])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("build_index.search_index.exact.FLOATS_PER_CHUNK", 8 * count * 2)
-        cosines, rows = reranked(vectors, queries, candidates, k, threads)
-    for query, mine, scores, allowed in zip(queries, rows, cosines, candidates, strict=True):
-        others = np.setdiff1d(np.arange(90), allowed)
-        theirs = slow_search(StoredVectors(vectors.parts, others), query, k)
-        assert mine.tolist() == theirs
-        np.testing.assert_allclose(scores, vectors.take(np.array(theirs)) @ query, atol=1e-6)
-
-
-def _without_repeats(row: NDArray[np.int64]) -> NDArray[np.int64]:
-    first = np.zeros(len(row), np.bool_)
-    first[np.unique(row, return_index=True)[1]] = True
-    return np.where(first, row, NOTHING)
-
-
-def test_recall_by_hand() -> None:
-    truth = np.array([[1, 2, 3], [4, 5, 6]])
-    found = np.array([[3, 9, 1], [7, 8, 4]])
-    assert share_found(found, truth) == pytest.approx(3 / 6)
-    assert share_found(found, truth, own=np.array([1, 9])) == pytest.approx(2 / 5)
-    assert share_found(truth[:1, :1], truth[:1, :1], own=np.array([1])) == 1.0
-
-
-# --- queries ---------------------------------------------------------------------------------------------------------
-
-
-def test_queries_lie_where_the_model_says() -> None:
-    vectors = clustered(20_000, 256, clusters=2_000)
-    rows = vectors.sample(2_000, NONE)
-    model = GapModel()
-    queries = gap_queries(vectors, rows, seed=3).astype(np.float64)
-    np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
-    np.testing.assert_array_equal(queries, gap_queries(vectors, rows, seed=3))
-    captions = vectors.take(vectors.sample(16_384, NONE)).astype(np.float64)
-    middle = captions.mean(axis=0)
-    spread = np.sqrt(((captions - middle) ** 2).sum(axis=1).mean())
-    # Undo the scaling: the queries before it all have nearly the same length, and their mean is the shifted middle.
-    shifted = queries.mean(axis=0)
-    scale = np.sqrt(((queries - shifted) ** 2).sum(axis=1).mean()) / (model.spread * spread)
-    gap = shifted / scale - middle
-    assert np.linalg.norm(gap) / spread == pytest.approx(model.gap, rel=0.03)
-    assert gap @ -middle / np.linalg.norm(gap) / np.linalg.norm(middle) == pytest.approx(model.away, abs=0.02)
-    own = unit(vectors.take(rows) - middle)
-    assert (unit(queries - shifted) * own).sum(axis=1).mean() == pytest.approx(model.share, abs=0.02)
-
-
-@pytest.mark.shared
-@pytest.mark.skipif(not EMBEDDINGS.is_dir(), reason=f"no embeddings of real photographs and texts in {EMBEDDINGS}")
-@pytest.mark.parametrize("size", ["tiny", "small"])
-def test_the_model_is_what_real_embeddings_show(size: str) -> None:
-    folder = EMBEDDINGS / size
-    images, texts = (np.fromfile(folder / f"{name}.bin", "<f4").reshape(-1, 1024) for name in ("zimgs", "ztxts"))
-    image, text = images.mean(axis=0), texts.mean(axis=0)
-    spreads = [np.sqrt(((each - each.mean(axis=0)) ** 2).sum(axis=1).mean()) for each in (images, texts)]
-    gap = image - text
-    model = GapModel()
-    assert np.linalg.norm(gap) / spreads[1] == pytest.approx(model.gap, rel=0.04)
-    assert spreads[0] / spreads[1] == pytest.approx(model.spread, rel=0.04)
-    assert -gap @ text / np.linalg.norm(gap) / np.linalg.norm(text) == pytest.approx(model.away, abs=0.01)
-    best = (images @ texts.T).argmax(axis=1)
-    shares = (unit(images - image) * unit(texts[best] - text)).sum(axis=1)
-    assert shares.mean() == pytest.approx(model.share, abs=0.01)
-
-    stored = StoredVectors([texts.astype(np.float16)], NONE)
-    queries = gap_queries(stored, np.arange(267), seed=0)
-    for real, modelled in zip(_scatter(images @ texts.T), _scatter(queries @ texts.T), strict=True):
-        assert modelled == pytest.approx(real, rel=0.15)
-
-
-def _scatter(cosines: NDArray[np.float32]) -> tuple[float, float]:
-    """How cosines scatter about the means of their rows and columns, and how far the best of a row stands out."""
-    centred = cosines - cosines.mean(axis=1, keepdims=True)
-    return (centred - centred.mean(axis=0)).std(), float((centred.max(axis=1) / centred.std(axis=1)).mean())
-
-
-# --- lists -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def made() -> tuple[StoredVectors, Lists]:
-    vectors = clustered(1_500)
-    lists = train(vectors, vectors.sample(1_000, NONE), 24, 16)
-    lists.add(vectors)
-    return vectors, lists
-
-
-def in_lists(lists: Lists) -> dict[int, int]:
-    """The list of every row."""
-    stored = lists.inner.invlists
-    return {
-        row: number
-        for number in range(lists.count)
-        for row in faiss.rev_swig_ptr(stored.get_ids(number), stored.list_size(number)).tolist()
-    }
-
-
-def test_principal_directions_are_the_singular_ones() -> None:
-    sample = clustered(300).take(np.arange(300))
-    basis = principal_directions(sample, 7)
-    np.testing.assert_allclose(basis @ basis.T, np.eye(7), atol=1e-6)
-    _, _, expected = np.linalg.svd(sample.astype(np.float64), full_matrices=False)
-    np.testing.assert_allclose(np.abs((basis * expected[:7]).sum(axis=1)), 1, atol=1e-5)
-
-
-def test_every_row_is_in_the_list_of_its_nearest_centroid(made: tuple[StoredVectors, Lists]) -> None:
-    vectors, lists = made
-    places = in_lists(lists)
-    assert sorted(places) == list(range(1_500))
-    centroids = lists.centroids()
-    for row in range(0, 1_500, 50):
-        turned = vectors.take(np.array([row]))[0] @ lists.basis.T
-        distances = [((turned - centroid) ** 2).sum() for centroid in centroids]
-        assert distances[places[row]] == pytest.approx(min(distances), abs=1e-6)
-
-
-def slow_candidates(
-    vectors: StoredVectors, lists: Lists, query: NDArray[np.float32], count: int, nprobe: int
-) -> NDArray[np.float64]:
-    """Products in the turned space of the best rows in the lists that are looked into, best first."""
-    centroids = lists.centroids().astype(np.float64)
-    turned = lists.basis.astype(np.float64) @ query
-    opened = sorted(range(lists.count), key=lambda number: -(centroids[number] @ turned))[:nprobe]
-    rows = [row for row, number in in_lists(lists).items() if number in opened and row not in vectors.removed]
-    products = [lists.basis.astype(np.float64) @ vectors.take(np.array([row]))[0] @ turned for row in rows]
-    return np.sort(products)[::-1][:count]
-
-
-@pytest.mark.parametrize(("count", "nprobe"), [(5, 1), (20, 6), (900, 12), (60, 24)])
-def test_candidates_are_the_best_of_the_nearest_lists(
-    made: tuple[StoredVectors, Lists], count: int, nprobe: int
-) -> None:
-    vectors, lists = made
-    some = StoredVectors(vectors.parts, np.arange(0, 1_500, 3))
-    queries = gap_queries(vectors, np.arange(0, 1_500, 300), seed=5)
-    found = lists.candidates(queries, count, nprobe, tuning.not_removed(some.removed))
-    for query, rows in zip(queries, found, strict=True):
-        expected = slow_candidates(some, lists, query, count, nprobe)
-        rows = rows[rows != NOTHING]
-        assert len(rows) == len(expected)
-        assert (rows % 3 != 0).all()
-        mine = vectors.take(rows) @ lists.basis.T @ (lists.basis @ query)
-        np.testing.assert_allclose(np.sort(mine)[::-1], expected, atol=0.01)  # 8 bits a value
-
-
-def test_what_is_written_is_read_and_stays_mapped(made: tuple[StoredVectors, Lists], tmp_path: Path) -> None:
-    vectors, lists = made
-    lists.write(tmp_path / "lists.faiss")
-    read = Lists.of(faiss.read_index(str(tmp_path / "lists.faiss"), faiss.IO_FLAG_MMAP_IFC))
-    np.testing.assert_array_equal(read.basis, lists.basis)
-    queries = gap_queries(vectors, np.arange(40), seed=5)
-    np.testing.assert_array_equal(read.candidates(queries, 30, 5), lists.candidates(queries, 30, 5))
-    maps = Path("/proc/self/maps")
-    if maps.exists():
-        mine = [line.split()[0].split("-") for line in maps.read_text().splitlines() if "lists.faiss" in line]
-        codes = int(read.inner.invlists.get_codes(3))
-        assert any(int(start, 16) <= codes < int(stop, 16) for start, stop in mine)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        faiss.IndexFlatIP(32),
-        faiss.IndexPreTransform(faiss.PCAMatrix(32, 16), faiss.IndexFlatIP(16)),
-        faiss.index_factory(32, "IVF2,SQ8", faiss.METRIC_INNER_PRODUCT),
-    ],
-)
-def test_another_kind_of_index_is_refused(other: faiss.Index) -> None:
-    with pytest.raises(ValueError, match=r"^expected .*, found \w+$"):
-        Lists.of(other)
-
-
-# --- tuning ----------------------------------------------------------------------------------------------------------
-
-
-def test_the_setting_reaches_the_target_at_the_least_cost(made: tuple[StoredVectors, Lists]) -> None:
-    vectors, lists = made
-    _, queries, truth = making.tuning_queries(vectors)
-    setting, recall = tuning.tune(lists, vectors, queries, truth)
-
-    def measured(nprobe: int, depth: int) -> float:
-        candidates = rows_from_lists(lists, Setting(nprobe=nprobe, depth=depth), queries, 10, (1_500, None))
-        return share_found(reranked(vectors, queries, candidates, 10, 1)[1], truth)
-
-    def cost(nprobe: int, depth: int) -> float:
-        return 1_500 * nprobe / 24 * 16 + tuning.RERANK_COST * depth * 32
-
-    assert recall == measured(setting.nprobe, setting.depth) >= tuning.TARGET
-    for nprobe in range(1, 25):
-        for depth in tuning.DEPTHS:
-            if cost(nprobe, depth) < cost(setting.nprobe, setting.depth) and nprobe in tuning._ladder(24):
-                assert measured(nprobe, depth) < tuning.TARGET + tuning.MARGIN
-
-
-def test_a_target_out_of_reach_gives_the_best_there_is(
-    made: tuple[StoredVectors, Lists], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    vectors, lists = made
-    monkeypatch.setattr(tuning, "DEPTHS", (10,))
-    monkeypatch.setattr(tuning, "TARGET", 1.0)
-    _, queries, truth = making.tuning_queries(vectors)
-    setting, recall = tuning.tune(lists, vectors, queries, truth)
-    assert setting.depth == 10
-    assert 0.3 < recall < 1.0
-    for nprobe in tuning._ladder(24):
-        assert tuning.recall_of(vectors, queries, lists.candidates(queries, 10, nprobe), truth) <= recall
-
-
-def test_the_ladder_ends_at_all_lists() -> None:
-    for count in (1, 2, 5, 24, 1_732):
-        steps = list(tuning._ladder(count))
-        assert steps[0] == max(round(count / tuning.FINEST), 1)
-        assert steps[-1] == count
-        assert (np.diff(steps) > 0).all()
-
-
-def test_options() -> None:
-    options = SearchOptions(exact_rows=1_000)
-    assert [options.kind(rows) for rows in (1, 1_000, 1_001)] == [FLAT, FLAT, LISTS]
-    assert SearchOptions().dimensions(10, 27) == 16
-    assert SearchOptions(index_bytes=10**9).dimensions(1_000, 512) == 512
-    assert SearchOptions(index_bytes=1).dimensions(1_000, 512) == 16
-    size = SearchOptions(index_bytes=10_000_000).dimensions(100_000, 512) + 8
-    assert 100_000 * size <= 10_000_000 < 100_000 * (size + 16)
-    with pytest.raises(ValueError, match="--exact-rows -1: must be 0 or more"):
-        BuildConfig(corpus=("a",), exact_rows=-1)
-
 
 # --- whole indexes ---------------------------------------------------------------------------------------------------
 
@@ -595,7 +265,7 @@ def test_drift_is_measured(tmp_path: Path) -> None:
         lists = Lists.of(faiss.read_index(str(tmp_path / "near.faiss")))
         lists.add(together)
         _, queries, truth = making.tuning_queries(together)
-        assert making.still_serves(learned, *tuning.tune(lists, together, queries, truth)) == serves
+        assert making.still_serves(learned, *tuning.tune(Scan(lists, NONE), together, queries, truth)) == serves
 
 
 @pytest.mark.parametrize(

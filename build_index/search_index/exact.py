@@ -1,17 +1,23 @@
 """Exact search over the stored vectors, and exact cosines of candidates."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from build_index.search_index.stored import StoredVectors
 
-FLOATS_PER_CHUNK = 1 << 20
-"""Candidates' values that one thread holds at a time: 4 MB."""
+ROWS_AT_ONCE = 512
+"""Candidates that one thread compares at a time: 1 MB of vectors of 512 values."""
+
+PLACE_BITS, COLUMN_BITS = 26, 20
+"""Room in a 64-bit key for a place among the candidates of all queries, and among those of one."""
 
 EXTRA_CANDIDATES = 16
 """Rows looked at beyond k, so that float rounding cannot push a true neighbour out before the last re-ranking."""
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 NOTHING = -1
 """Stands where there are fewer candidates than places."""
@@ -51,7 +57,8 @@ def reranked(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """The k best candidates of each query by their true cosines; equal cosines are ordered by row.
 
-    Every product is summed on its own, so a query's result depends neither on its neighbours nor on the threads.
+    Single precision leaves a few more than k; double precision orders these, so that what is equal comes out so. Every
+    product is summed on its own, so a query's result depends neither on its neighbours nor on the threads.
 
     Args:
         vectors: what the candidates are rows of.
@@ -63,32 +70,55 @@ def reranked(
     Returns:
         Cosines float32 [n, k] and rows int64 [n, k], best first.
     """
-    step = max(FLOATS_PER_CHUNK // (candidates.shape[1] * queries.shape[1]), 1)
-    chunks = [slice(start, start + step) for start in range(0, len(queries), step)]
-
-    def rerank(chunk: slice) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        return _rerank_chunk(vectors, queries[chunk], candidates[chunk], k)
-
-    if threads == 1 or len(chunks) == 1:
-        found = [rerank(chunk) for chunk in chunks]
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(rerank, chunks))
+    step = max((1 << PLACE_BITS - 4) // max(candidates.shape[1], 1), 1)
+    with ThreadPoolExecutor(threads, "rerank") as pool:
+        found = [
+            _reranked(vectors, queries[first : first + step], candidates[first : first + step], k, pool)
+            for first in range(0, len(queries), step)
+        ]
     return np.concatenate([cosines for cosines, _ in found]), np.concatenate([rows for _, rows in found])
 
 
-def _rerank_chunk(
-    vectors: StoredVectors, queries: NDArray[np.float32], candidates: NDArray[np.int64], k: int
+def _reranked(
+    vectors: StoredVectors,
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    k: int,
+    pool: ThreadPoolExecutor,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Single precision leaves a few more than k; double precision orders these, so that what is equal comes out so."""
-    taken = vectors.take(np.maximum(candidates, 0).ravel()).reshape(*candidates.shape, -1)  # [n, c, d]
     if candidates.shape[1] > 2 * (k + EXTRA_CANDIDATES):
-        cosines = np.einsum("ncd,nd->nc", taken, queries)
-        cosines[candidates == NOTHING] = -np.inf
-        order = np.lexsort((candidates, -cosines), axis=1)[:, : k + EXTRA_CANDIDATES]
-        candidates = np.take_along_axis(candidates, order, axis=1)
-        taken = taken[np.arange(len(taken))[:, None], order]
-    cosines = np.einsum("ncd,nd->nc", taken.astype(np.float64), queries.astype(np.float64)).astype(np.float32)
-    cosines[candidates == NOTHING] = -np.inf
+        candidates = np.sort(candidates, axis=1)  # so that of equal ones the lower row is kept
+        cosines = _cosines(vectors, queries, candidates, pool)
+        keys = (_ordered(-cosines).astype(np.int64) << COLUMN_BITS) + np.arange(candidates.shape[1])
+        keys.partition(k + EXTRA_CANDIDATES - 1, axis=1)
+        columns = keys[:, : k + EXTRA_CANDIDATES] & ((1 << COLUMN_BITS) - 1)
+        candidates = np.take_along_axis(candidates, columns, axis=1)
+    cosines = _cosines(vectors, queries.astype(np.float64), candidates, pool).astype(np.float32)
     order = np.lexsort((candidates, -cosines), axis=1)[:, :k]
     return np.take_along_axis(cosines, order, axis=1), np.take_along_axis(candidates, order, axis=1)
+
+
+def _cosines(
+    vectors: StoredVectors, queries: NDArray[Real], candidates: NDArray[np.int64], pool: ThreadPoolExecutor
+) -> NDArray[Real]:
+    """Of all candidates with their queries, minus infinity where there is none: [n, c], as precise as the queries are.
+
+    Vectors are read in the order in which they lie, whoever asks for them.
+    """
+    cosines = np.full(candidates.shape, -np.inf, queries.dtype)
+    keys = np.sort((candidates.ravel() << PLACE_BITS) + np.arange(candidates.size))
+    keys = keys[np.searchsorted(keys, 0) :]  # behind all `NOTHING`
+
+    def fill(some: NDArray[np.int64]) -> None:
+        places = some & ((1 << PLACE_BITS) - 1)
+        rows = vectors.take(some >> PLACE_BITS).astype(queries.dtype, copy=False)
+        cosines.ravel()[places] = np.vecdot(rows, queries.take(places // candidates.shape[1], axis=0))
+
+    list(pool.map(fill, (keys[first : first + ROWS_AT_ONCE] for first in range(0, len(keys), ROWS_AT_ONCE))))
+    return cosines
+
+
+def _ordered(numbers: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Integers that are ordered as the numbers are."""
+    bits = numbers.view(np.int32)
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

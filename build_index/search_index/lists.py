@@ -1,4 +1,4 @@
-"""The lists: made, added to, searched. One FAISS file, ids are rows, mapped when searched.
+"""The lists: made, added to, written. One FAISS file, ids are rows; `scan` looks into it where it lies on the disk.
 
 Vectors are turned onto the principal directions of a sample and the last of these are left out; what is kept is stored
 with 8 bits a value. In that space k-means finds centroids, and every row goes to the list of the nearest one.
@@ -22,10 +22,6 @@ LEAST_SAMPLE = 16_384
 ITERATIONS = 10
 
 SEED = 0
-
-QUERIES_PER_CALL = 16
-"""FAISS compares fewer than 20 queries with the centroids one by one, and more by matrix products, whose rounding
-depends on what is multiplied beside a query."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,30 +77,6 @@ class Lists:
             pointers = (faiss.swig_ptr(each) for each in (kept, rows, places))
             self.inner.add_core(len(block), *pointers)
         self.whole.ntotal = self.inner.ntotal
-
-    def candidates(
-        self, queries: NDArray[np.float32], count: int, nprobe: int, selector: faiss.IDSelector | None = None
-    ) -> NDArray[np.int64]:
-        """The rows that look best by what the lists hold; a query's are the same whatever is searched beside it.
-
-        Args:
-            queries: float32 [n, d].
-            count: rows wanted.
-            nprobe: lists to look into.
-            selector: which rows may be found.
-
-        Returns:
-            int64 [n, count], best first, -1 where the lists held fewer.
-        """
-        kept = np.einsum("nd,kd->nk", queries, self.basis)  # summed one by one, and not by matrix products
-        chunks = range(0, len(kept), QUERIES_PER_CALL)
-        near = [self.inner.quantizer.search(kept[start : start + QUERIES_PER_CALL], nprobe) for start in chunks]
-        closeness, places = (np.concatenate(each) for each in zip(*near, strict=True))
-        closest, rows = np.empty((len(kept), count), np.float32), np.empty((len(kept), count), np.int64)
-        parameters = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)  # type: ignore[call-arg]
-        inputs = (faiss.swig_ptr(each) for each in (places, closeness, closest, rows))
-        self.inner.search_preassigned_c(len(kept), faiss.swig_ptr(kept), count, *inputs, False, parameters)  # noqa: FBT003
-        return rows
 
     def write(self, path: Path) -> None:
         """Write the file."""

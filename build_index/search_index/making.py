@@ -8,6 +8,7 @@ from build_index.search_index.exact import exact_rows
 from build_index.search_index.lists import Lists, sample_size, train
 from build_index.search_index.options import BYTES_OF_ID, DIMENSIONS_STEP, LISTS, SearchOptions, list_count
 from build_index.search_index.queries import gap_queries
+from build_index.search_index.scan import Scan
 from build_index.search_index.state import Learned, SearchState, state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, tune
@@ -39,14 +40,14 @@ def make_lists(vectors: StoredVectors, options: SearchOptions, earlier: Index | 
     grown = _grown(vectors, options, earlier)
     if grown is not None:
         lists, learned = grown
-        setting, recall = tune(lists, vectors, queries, truth)
+        setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth)
         if still_serves(learned, setting, recall):
             return lists, SearchState(options=options, search=setting, learned=learned)
     count = min(list_count(len(vectors.alive)), len(vectors.alive))
     kept = options.dimensions(vectors.rows, vectors.dimension)
     lists = train(vectors, vectors.sample(sample_size(count), without=rows), count, kept)
     lists.add(vectors)
-    setting, recall = tune(lists, vectors, queries, truth)
+    setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth)
     share = setting.nprobe / count
     learned = Learned(lists=count, dimensions=kept, rows=vectors.rows, recall=recall, share=share)
     return lists, SearchState(options=options, search=setting, learned=learned)

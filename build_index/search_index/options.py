@@ -48,9 +48,11 @@ class SearchOptions:
 
 
 def list_count(rows: int) -> int:
-    """Lists for so many rows: twice the square root, so that looking for lists costs less than looking into them.
+    """Lists for so many rows: each long enough for one matrix product with all queries that look into it.
+
+    At 750,000 rows, a quarter of the lists held 94 % of a query's neighbours with 512 lists, and 95 % with 1,732.
 
     >>> list_count(750_000)
-    1732
+    520
     """
-    return max(round(2 * math.sqrt(rows)), 1)
+    return max(round(0.6 * math.sqrt(rows)), 1)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_index.search_index.exact import reranked
-from build_index.search_index.lists import Lists
+from build_index.search_index.scan import Scan
 from build_index.search_index.stored import StoredVectors
 
 NEIGHBOURS = 10
@@ -22,8 +22,8 @@ standard error of the difference between two sets of 512."""
 
 DEPTHS = (32, 64, 128, 256, 512, 1_024)
 
-RERANK_COST = 16
-"""Work of re-ranking one value, in values looked at in the lists: 0.35 against 5 thousand million a second and more."""
+RERANK_COST = 100
+"""Work of re-ranking one value, in values looked at in lists: 1.2 against 125 thousand million a second and core."""
 
 FINEST = 128
 """The least share of the lists that is tried is 1 / FINEST."""
@@ -42,12 +42,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tune(
-    lists: Lists, vectors: StoredVectors, queries: NDArray[np.float32], truth: NDArray[np.int64]
+    scan: Scan, vectors: StoredVectors, queries: NDArray[np.float32], truth: NDArray[np.int64]
 ) -> tuple[Setting, float]:
     """The cheapest setting that reaches the target, or else the one with the best recall.
 
     Args:
-        lists: what is searched.
+        scan: of the lists; finds no removed rows.
         vectors: what they were made of.
         queries: float32 [q, d].
         truth: int64 [q, k], the true nearest rows.
@@ -55,16 +55,15 @@ def tune(
     Returns:
         The setting, and its recall on these queries.
     """
-    selector = not_removed(vectors.removed)
     tried: list[tuple[bool, float, Setting, float]] = []
-    for nprobe in _ladder(lists.count):
-        share = vectors.rows * nprobe / lists.count
-        if any(reached and share * len(lists.basis) > cost for reached, cost, _, _ in tried):
+    for nprobe in _ladder(scan.count):
+        share = vectors.rows * nprobe / scan.count
+        if any(reached and share * scan.dimensions > cost for reached, cost, _, _ in tried):
             break  # looking into so many lists alone costs more than a setting that reaches the target
-        found = lists.candidates(queries, min(DEPTHS[-1], len(vectors.alive)), nprobe, selector)
+        found = scan.candidates(queries, min(DEPTHS[-1], len(vectors.alive)), nprobe, faiss.omp_get_max_threads())
         for depth in DEPTHS:
             recall = recall_of(vectors, queries, found[:, :depth], truth)
-            cost = share * len(lists.basis) + RERANK_COST * depth * vectors.dimension
+            cost = share * scan.dimensions + RERANK_COST * depth * vectors.dimension
             tried.append((recall >= TARGET + MARGIN, cost, Setting(nprobe=nprobe, depth=depth), recall))
             if recall >= TARGET + MARGIN or found.shape[1] <= depth:
                 break
@@ -95,13 +94,6 @@ def share_found(found: NDArray[np.int64], truth: NDArray[np.int64], own: NDArray
     counts = truth >= 0 if own is None else truth != own[:, None]
     hits = (truth[:, :, None] == found[:, None, :]).any(axis=2) & counts
     return float(hits.sum() / counts.sum()) if counts.any() else 1.0
-
-
-def not_removed(removed: NDArray[np.int64]) -> faiss.IDSelector | None:
-    """A selector of rows that may be found, or None where all may."""
-    if not len(removed):
-        return None
-    return faiss.IDSelectorNot(faiss.IDSelectorBatch(removed))  # which keeps the other one alive
 
 
 def _ladder(count: int) -> Iterator[int]:
