@@ -64,11 +64,6 @@ class Asked:
     opened: NDArray[np.bool_]
     least: NDArray[np.int32]
 
-    @cached_property
-    def wanted(self) -> NDArray[np.bool_]:
-        """The lists that some query looks into: bool [lists]."""
-        return self.opened.any(axis=1)
-
 
 class Scan:
     """Finds the rows of lists that look best by their codes."""
@@ -189,7 +184,8 @@ class Scan:
             buffer = np.empty(PRODUCTS_AT_ONCE, np.int32)
             return [found for number in numbers for found in self._look_into(number, asked, buffer)]
 
-        lists = [number for number in self._largest_first if asked.wanted[number]]
+        wanted = set(np.flatnonzero(asked.opened.any(axis=1)).tolist())
+        lists = [number for number in self._largest_first if number in wanted]
         found = pool.map(look, [lists[share::SHARES] for share in range(SHARES)])
         none = np.zeros(0, np.int64)
         queries, keys = map(np.concatenate, zip((none, none), *(each for some in found for each in some), strict=True))
