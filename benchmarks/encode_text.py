@@ -140,8 +140,8 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
     lengths = token_lengths(tokens)
     few = len(captions[: flags.peer_count or None])
     padded = padded_flops(CONTEXT, few, tower)
-    trees = {f"ours, {kind}": trees_of(tokens, flags.device, kind) for kind in flags.precisions}
-    computed = {name: shared_flops(each, tower) for name, each in trees.items()}
+    ours = shared_flops(trees_of(tokens, flags.device), tower)
+    computed = {f"ours, {kind}": ours for kind in flags.precisions}
     before = ceiling(tower, flags.precisions, ROWS, 10, flags.device)
     with programs(architecture, captions, flags, scratch) as running:
         where = {system: program for program in running for system in program.systems}

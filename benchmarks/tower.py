@@ -92,8 +92,7 @@ def shared_flops(trees: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], t
 
     Blocks but the last multiply each of a batch's m distinct beginnings, 2 m (4 + 2 r) w², and each of these attends to
     its k positions, 4 w k. The last makes keys and values of all, 4 m w², and the rest for the n ends alone:
-    2 n (2 + 2 r) w², and 4 w l to attend. Attention computes more than that, for it also runs over shared beginnings
-    and the pairs that the mask removes.
+    2 n (2 + 2 r) w², and 4 w l to attend. Attention computes more than that: the pairs that the mask removes, too.
 
     Args:
         trees: of each batch, the position of every distinct beginning from 0, int64 [m], and its lengths, int64 [n].
@@ -126,16 +125,13 @@ def token_lengths(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     return tokens.argmax(axis=-1) + 1
 
 
-def trees_of(
-    tokens: NDArray[np.int64], device: str, precision: str
-) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def trees_of(tokens: NDArray[np.int64], device: str) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """The batches that our encoder makes of captions in one go: as `shared_flops` takes them."""
     from build_index.encoding import CAPTIONS_PER_CALL
     from encoders.clip_text import tokens_at_once
     from encoders.prefixes import find_prefixes, shared_lengths, sorted_rows, tree_batches
-    from encoders.presets import Precision
 
-    budget, trees = tokens_at_once(device, Precision(precision)), []
+    budget, trees = tokens_at_once(device), []
     for start in range(0, len(tokens), CAPTIONS_PER_CALL):
         some = tokens[start : start + CAPTIONS_PER_CALL]
         some = some[sorted_rows(some)]

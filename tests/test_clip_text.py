@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import clip_text
+from encoders import clip_text, fused_linear
 from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
 from encoders.prefixes import Prefixes, find_prefixes
@@ -338,6 +338,17 @@ def test_bfloat16_stays_near(load: Load, name: str) -> None:
     cosines = (near.encode(CAPTIONS) * reference(clip, tokenizer(CAPTIONS))).sum(axis=1)
     assert cosines.min() >= 0.999
     assert cosines.min() < 1 - 1e-7, "as exact as float32: it was not computed in bfloat16"
+
+
+@pytest.mark.parametrize("name", ["CLIP", "CLIP with QuickGELU", "text tower, layer scale"])
+def test_a_processor_without_fused_products_gives_the_same(
+    load: Load, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused_linear, "works", lambda *_: False)
+    clip, theirs = load(name), reference(load(name), open_clip.tokenize(CAPTIONS))
+    assert_same(ClipText(clip, open_clip.tokenize).encode(CAPTIONS), theirs)
+    near = ClipText(clip, open_clip.tokenize, precision=Precision.BF16).encode(CAPTIONS)
+    assert (near * theirs).sum(axis=1).min() >= 0.999
 
 
 def test_two_devices_share_the_work_and_change_nothing(load: Load) -> None:

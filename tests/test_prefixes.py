@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from encoders.causal_text import groups_of
 from encoders.fast_tokenizer import FastTokenizer, faster
 from encoders.prefixes import find_prefixes, shared_lengths, sorted_rows, tree_batches
 
@@ -64,14 +63,6 @@ def test_batches_are_neighbours_within_the_budget(rows: list[list[int]], budget:
         if some.stop < len(rows):
             more = slice(some.start, some.stop + 1)
             assert len(find_prefixes(tokens[more], lengths[more]).tokens) > budget, "the batch could have held one more"
-
-
-@given(st.lists(st.integers(1, 77), min_size=1, max_size=50))
-def test_groups_hold_every_caption_once(lengths: list[int]) -> None:
-    groups = groups_of(np.array(lengths))
-    assert sorted(row for rows, _ in groups for row in rows.tolist()) == list(range(len(lengths)))
-    for rows, longest in groups:
-        assert max(lengths[row] for row in rows) == longest
 
 
 # --- the tokenizer ---------------------------------------------------------------------------------------------------
