@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from build_index.search_index.stored import StoredVectors
 
-ROWS_AT_ONCE = 512
-"""Candidates that one thread compares at a time: 1 MB of vectors of 512 values."""
+VALUES_AT_ONCE = 1 << 18
+"""Candidates' values that one thread compares at a time: 1 MB in single precision."""
 
 PLACE_BITS, COLUMN_BITS = 26, 20
 """Room in a 64-bit key for a place among the candidates of all queries, and among those of one."""
@@ -114,7 +114,8 @@ def _cosines(
         rows = vectors.take(some >> PLACE_BITS).astype(queries.dtype, copy=False)
         cosines.ravel()[places] = np.vecdot(rows, queries.take(places // candidates.shape[1], axis=0))
 
-    list(pool.map(fill, (keys[first : first + ROWS_AT_ONCE] for first in range(0, len(keys), ROWS_AT_ONCE))))
+    step = max(VALUES_AT_ONCE // vectors.dimension, 1)
+    list(pool.map(fill, (keys[first : first + step] for first in range(0, len(keys), step))))
     return cosines
 
 
