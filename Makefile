@@ -2,6 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 CODE := shards encoders build_index segmenter labeler evaluation pocket tests benchmarks
 
 .PHONY: help setup demo picture test check format clean
@@ -25,13 +26,13 @@ picture: $(READY)  ## draw the README's picture anew, with the pocket pair as it
 	cp demo/readme/labels/china.overlay.jpg docs/pictures/china.jpg
 
 test: $(READY)     ## all tests that need no network, no GPU and no real weights
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: $(READY)    ## format, lint, types, tests: what a commit must pass
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 format: $(READY)   ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix $(CODE)
