@@ -54,11 +54,11 @@ def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
             raise WeightsMissing(
                 f"{what}: its weights are not on this machine and no hub can be reached. Wanted: {wanted}. "
                 f"Download that file elsewhere and pass it with {flag}, "
-                f"or use --preset pocket (small, no download)"
+                f"or build with --preset pocket, which needs no download"
             ) from error
         raise EncoderError(
             f"{what}: cannot be loaded from {wanted}: {reason}. "
-            f"Give another with {flag}, or use --preset pocket (small, no download)"
+            f"Give another with {flag}, or build with --preset pocket, which needs no download"
         ) from error
 
 

@@ -34,7 +34,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "remove": _remove,
         "compact": _compact,
     }
-    return commands.run(lambda: max(act[flags.action](folder, flags) for folder in index_folders(flags.folder)))
+    return commands.run(lambda: max(act[flags.action](folder, flags) for folder in _meant(flags)))
+
+
+def _meant(flags: Namespace) -> list[Path]:
+    """The indexes that a command is about; of a folder of them, those that have the source that is to be removed."""
+    folders = index_folders(flags.folder)
+    if flags.action != "remove" or flags.source is None:
+        return folders
+    from shards.removal import holding
+
+    return holding(folders, flags.source)
 
 
 def _info(folder: Path, _flags: Namespace) -> int:

@@ -1,6 +1,8 @@
 """Taking captions out of an index: their rows become tombstones, and words that only they held are not said again."""
 
 import re
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -54,6 +56,31 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
         return writer.finish(manifest), int(found.size)
 
 
+def holding(folders: Sequence[Path], source: str) -> list[Path]:
+    """Those of several indexes that have read a source.
+
+    Args:
+        folders: indexes.
+        source: as `remove` takes it.
+
+    Raises:
+        ShardError: none of them has; the message lists the sources that there are.
+        NoIndex: one of them is no index.
+    """
+    known = {folder: [info.uri for info in load(folder).sources] for folder in folders}
+    found = [folder for folder, uris in known.items() if any(_means(source, uri) for uri in uris)]
+    if not found:
+        where = folders[0] if len(folders) == 1 else folders[0].parent
+        there = dict.fromkeys(chain.from_iterable(known.values()))
+        raise ShardError(f"{where}: no source {source}; the sources: {', '.join(there)}")
+    return found
+
+
+def _means(source: str, uri: str) -> bool:
+    """Whether a source that a user named, whole or by its end, is the one of that URI."""
+    return uri == source or uri.endswith(f"/{source}")
+
+
 def matching_rows(index: Index, sources: list[int] | None, pattern: re.Pattern[str] | None) -> NDArray[np.int64]:
     """Rows of some sources (None for all) whose captions a pattern (None for any) is found in, ascending."""
     rows = []
@@ -72,11 +99,8 @@ def matching_rows(index: Index, sources: list[int] | None, pattern: re.Pattern[s
 def _source_numbers(index: Index, source: str | None) -> list[int] | None:
     if source is None:
         return None
-    infos = index.manifest.sources
-    found = [number for number, info in enumerate(infos) if info.uri == source or info.uri.endswith(f"/{source}")]
-    if not found:
-        raise ShardError(f"{index.folder}: no source {source}; its sources: {', '.join(info.uri for info in infos)}")
-    return found
+    holding([index.folder], source)  # or else it says which there are
+    return [number for number, info in enumerate(index.manifest.sources) if _means(source, info.uri)]
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

@@ -1,5 +1,6 @@
 """What a builder of real corpora needs besides: locks, word lists, languages, data sets, exports, second thoughts."""
 
+import re
 from pathlib import Path
 
 import faiss
@@ -20,6 +21,7 @@ from build_index.language import Language
 from build_index.pipeline import BuildReport, build
 from build_index.quality import exact_search, measure_quality, sample_queries
 from shards import IndexBusy, NoIndex, PlanConflict, ShardError, layout, open_index, verify
+from shards.__main__ import main as shards_command
 from shards.manifest import Manifest
 from shards.removal import remove
 from shards.writer import IndexWriter, Plan
@@ -251,10 +253,23 @@ def test_removing_by_pattern_and_source(tmp_path: Path) -> None:
     assert "golden retriever" not in words
     assert words["bus"] == ("noun", 1)
     assert {name: contents(folder)[name] for name in parts} == parts
-    with pytest.raises(ShardError, match=r"no source c\.parquet; its sources: .*a\.parquet"):
+    with pytest.raises(ShardError, match=r"no source c\.parquet; the sources: .*a\.parquet"):
         removed(folder, source="c.parquet")
     with pytest.raises(ShardError, match="not a regular expression"):
         removed(folder, pattern="(")
+
+
+def test_a_source_is_removed_from_the_indexes_that_have_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        write_captions(tmp_path / f"{name}.parquet", CAPTIONS)
+        build_with(tmp_path, corpus=(str(tmp_path / f"{name}.parquet"),), name=name)
+    before = contents(tmp_path / "shards" / "a")
+    assert shards_command(["remove", str(tmp_path / "shards"), "--source", "b.parquet"]) == 0
+    assert "6 captions removed" in capsys.readouterr().out
+    assert contents(tmp_path / "shards" / "a") == before
+    assert len(open_index(tmp_path / "shards" / "b").removed) == len(CAPTIONS)
+    assert shards_command(["remove", str(tmp_path / "shards"), "--source", "c.parquet"]) == 2
+    assert re.search(r"shards: no source c\.parquet; the sources: .*a\.parquet, .*b\.parquet", capsys.readouterr().err)
 
 
 def test_an_append_after_a_removal_keeps_it_removed(tmp_path: Path) -> None:
