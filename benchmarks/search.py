@@ -2,6 +2,7 @@
 
     python benchmarks/search.py                           # 750,000 x 512-d; minutes, most of them training
     python benchmarks/search.py --rows 250000 --dimension 256
+    python benchmarks/search.py --peers PEERS             # also autofaiss and LanceDB; `peers/setup.sh` makes PEERS
 
 Vectors are synthetic, in the geometry of real caption vectors: a middle of length 0.88, a spread of 0.47 about it,
 half of the variance between clusters of 40, and variances along random directions that fall as i^-0.9. 267 of these
@@ -11,6 +12,8 @@ captions moved across the gap between texts and pictures, as `build_index/search
 The rates of the search index include re-ranking. "exact, FAISS" is the flat float16 index that small corpora get,
 "exact, NumPy" products with float32 copies of the vectors in blocks. Opening and memory are measured in processes of
 their own; anonymous memory is what a process needs, and pages of mapped files can be dropped at any time.
+
+Peers are measured at their own setting, and at the first of a row of greater ones that has a recall of 0.95.
 """
 
 import argparse
@@ -37,9 +40,12 @@ from build_index.search_index.options import FLAT, LISTS, SearchOptions
 from build_index.search_index.queries import gap_queries
 from build_index.search_index.state import SearchState
 from build_index.search_index.stored import StoredVectors
-from build_index.search_index.tuning import NEIGHBOURS, Setting, share_found
+from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, share_found
 
 BATCHES = (1, 15, 120, 480)
+
+PEERS = {"autofaiss": "clip-retrieval", "lancedb": "lancedb"}
+"""Programs beside ours, and the environments that they run in."""
 
 QUERIES = 480
 
@@ -57,6 +63,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4, help="time for each rate")
     parser.add_argument("--out", type=Path, help="write the numbers there as JSON")
     parser.add_argument("--folder", type=Path, help="keep vectors and index there, and use them again")
+    parser.add_argument("--peers", type=Path, help="folder that peers/setup.sh made; without it, ours and exact search")
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.probe:
@@ -92,6 +99,7 @@ def measure(flags: argparse.Namespace, folder: Path) -> dict[str, Any]:
     np.save(folder / "truth.npy", exact_rows(vectors, queries, flags.k))
     load = os.getloadavg()
     systems = {name: _probed(flags, folder, name) for name in ("lists", "exact, FAISS", "exact, NumPy")}
+    peers = {name: _peer(flags, folder, name) for name in (PEERS if flags.peers else ())}
     return {
         "rows": flags.rows,
         "dimension": flags.dimension,
@@ -103,6 +111,7 @@ def measure(flags: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "built_in_s": seconds,
         "search": json.loads((folder / f"{LISTS}.json").read_text()),
         "systems": systems,
+        "peers": peers,
     }
 
 
@@ -138,6 +147,16 @@ def _probed(flags: argparse.Namespace, folder: Path, system: str) -> dict[str, A
     command = [sys.executable, __file__, "--probe", str(folder), system, "--rows", str(flags.rows)]
     command += ["--dimension", str(flags.dimension), "--k", str(flags.k), "--threads", str(flags.threads)]
     answer = subprocess.run([*command, "--seconds", str(flags.seconds)], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+def _peer(flags: argparse.Namespace, folder: Path, name: str) -> dict[str, Any]:
+    """What `peers/asked.py` says of a program."""
+    program = Path(__file__).parent / f"peers/{name}_search.py"
+    job = {"k": flags.k, "seconds": flags.seconds, "batches": BATCHES, "target": TARGET}
+    command = [str(flags.peers / PEERS[name] / "bin/python"), str(program), str(folder), json.dumps(job)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
 
@@ -239,6 +258,12 @@ def show(result: dict[str, Any]) -> None:
         rates = [f"{each:,.0f}" for each in found["queries_per_s"].values()]
         sizes = [f"{found['open_s']:.3f}", f"{found['anonymous_mb']:,.0f}", f"{found['mapped_mb']:,.0f}"]
         print("".join(f"{cell:>14}" for cell in [name, f"{found['recall']:.3f}", *rates, *sizes]))
+    for name, peer in result["peers"].items():
+        print(f"\n{name}: {peer['index']}, built in {peer['built_in_s']:.0f} s")
+        for found in peer["found"]:
+            rates = [f"{each:,.0f}" for each in found["queries_per_s"].values()]
+            cells = ["", f"{found['recall']:.3f}", *rates]
+            print("".join(f"{cell:>14}" for cell in cells) + f"   {found['setting']}")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.encode_text import agreement, precision_of, rate
 from benchmarks.memory import PeakMemory, descendants
+from benchmarks.peers.asked import share_found
 from benchmarks.peers.tars import write_tars
 from benchmarks.tower import (
     TextTower,
@@ -24,6 +25,7 @@ from benchmarks.tower import (
     useful_flops,
     write_captions,
 )
+from build_index.search_index import tuning
 
 TOWER = TextTower(width=4, layers=3, mlp=4.0, dimension=5)
 
@@ -135,3 +137,13 @@ def test_memory_is_that_of_grandchildren_too() -> None:
     finally:
         os.killpg(child.pid, 9)
         child.communicate()
+
+
+def test_peers_have_their_recall_counted_as_ours_is() -> None:
+    generator = np.random.Generator(np.random.PCG64(0))
+    found, truth = (generator.permuted(np.tile(np.arange(20), (30, 1)), axis=1)[:, :8] for _ in range(2))
+    own = generator.integers(0, 20, 30)
+    assert share_found(found, truth, own) == tuning.share_found(found, truth, own=own)
+    hits = [len((set(some) & set(true)) - {row}) for some, true, row in zip(found, truth, own, strict=True)]
+    asked = sum(len(set(true) - {row}) for true, row in zip(truth, own, strict=True))
+    assert share_found(found, truth, own) == sum(hits) / asked
