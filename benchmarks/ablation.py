@@ -25,7 +25,7 @@ from evaluation.mappings import Mapping, MappingName, load_mapping
 from evaluation.metrics.confusion import confusion, mean_iou, overlaps
 from labeler.config import LabelerConfig
 from labeler.labeled import UNKNOWN
-from labeler.methods import Method
+from labeler.methods import Method, Outlines
 from labeler.models import Models, load_models
 from labeler.naming_config import Naming
 from labeler.pipeline import Labeler
@@ -45,6 +45,9 @@ LINES: dict[str, dict[str, Any]] = {
     "regions need to touch": {"join_apart": False},
     "edges: none": {"edges": Edges.NONE},
     "edges: crf": {"edges": Edges.CRF},
+    "outlines: regions, before they are named": {"outlines": Outlines.REGIONS},
+    "outlines: named regions": {"outlines": Outlines.NAMES},
+    "outlines: words, no lead for a cell's own": {"home_weight": 0.0},
     "dense: own": {"dense": DenseMethod.OWN},
     "dense: proxy": {"dense": DenseMethod.PROXY},
     "dense: masked": {"dense": DenseMethod.MASKED},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from labeler.concept_space import NOT_SAID
 from labeler.labeled import UNKNOWN, Evidence, Label, Name
 from labeler.retriever import Retriever
 
@@ -21,10 +22,17 @@ class Named:
     Attributes:
         labels: S labels. Segments of one group have the same.
         groups: int64 [S], for each segment the row of one that stands for its group; its own row if it is alone.
+        words: int64 [S], numbers of the names in the retriever's space; `NOT_SAID` for unknown ones.
     """
 
     labels: tuple[Label, ...]
     groups: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+
+def first_of(numbers: NDArray[np.int64]) -> int:
+    """The number of the first word, `NOT_SAID` if there is none."""
+    return int(numbers[0]) if len(numbers) else NOT_SAID
 
 
 def to_label(

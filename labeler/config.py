@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.presets import DenseMethod, PresetName
-from labeler.methods import RECIPES, Method, Recipe
+from labeler.methods import RECIPES, Method, Outlines, Recipe
 from labeler.naming_config import Naming, NamingConfig, NamingNumbers
 from segmenter import Edges, Regions, SegmentConfig, SegmentNumbers
 
@@ -25,6 +25,9 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
     edges: Edges | None = field(default=None, metadata={"help": "how their outlines are drawn in pixels"})
     dense: DenseMethod | None = field(default=None, metadata={"help": "how regions get a meaning each"})
     naming: Naming | None = field(default=None, metadata={"help": "how they are named"})
+    outlines: Outlines | None = field(
+        default=None, metadata={"help": "what is outlined: regions before they are named, named regions, or words"}
+    )
     window: int | None = field(
         default=None, metadata={"help": "proxy: CLIP sees large pictures by windows of so many pixels (default: whole)"}
     )
@@ -53,9 +56,7 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
     def recipe(self) -> Recipe:
         """The method's choices, where no other was made."""
         own = RECIPES[self.method]
-        return Recipe(
-            self.regions or own.regions, self.edges or own.edges, self.dense or own.dense, self.naming or own.naming
-        )
+        return Recipe(**{each.name: getattr(self, each.name) or getattr(own, each.name) for each in fields(Recipe)})
 
     @property
     def cutting(self) -> SegmentConfig:
@@ -71,7 +72,7 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
     def settings(self) -> dict[str, Any]:
         """Everything that labels depend on besides networks and index, as it goes into the outputs."""
         recipe = self.recipe
-        choices = {name: getattr(recipe, name).value for name in ("regions", "edges", "naming")}
+        choices = {name: getattr(recipe, name).value for name in ("regions", "edges", "naming", "outlines")}
         numbers = {**_numbers(self, SegmentNumbers), **_numbers(self, NamingNumbers), "window": self.window}
         return {"method": self.method.value, **choices, **numbers}
 

@@ -6,7 +6,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler.labeled import UNKNOWN, Label, LabeledImage
+from labeler.concept_space import NOT_SAID
+from labeler.labeled import Label, LabeledImage
 from segmenter import Segments
 
 Node = TypeVar("Node")
@@ -14,21 +15,36 @@ Pairs = NDArray[np.int64]
 Groups = NDArray[np.int64]
 
 
-def merge_equal(names: Sequence[str], pairs: Pairs) -> Groups:
-    """Put segments of one name together where they touch, directly or through others of that name.
+def merge_equal(words: Groups, pairs: Pairs) -> Groups:
+    """Put segments of one word together where they touch, directly or through others of that word.
 
-    >>> merge_equal(["sky", "dog", "sky", "sky"], np.array([[0, 1], [1, 2], [2, 3]])).tolist()
+    >>> merge_equal(np.array([7, 3, 7, 7]), np.array([[0, 1], [1, 2], [2, 3]])).tolist()
     [0, 1, 2, 2]
 
     Args:
-        names: of S segments. Unknown ones stay apart: nothing says that they are the same.
+        words: int64 [S], numbers of words. Unknown ones, `NOT_SAID`, stay apart: nothing says that they are the same.
         pairs: int64 [P, 2], rows of segments that touch.
 
     Returns:
         int64 [S], for each segment the lowest row of its group.
     """
-    equal = [names[first] == names[second] != UNKNOWN for first, second in pairs.tolist()]
-    return connected(len(names), pairs[np.array(equal, np.bool_)])
+    first, second = words[pairs].T
+    return connected(len(words), pairs[(first == second) & (first != NOT_SAID)])
+
+
+def stand_ins(words: Groups, areas: Groups, pairs: Pairs) -> Groups:
+    """Of the segments that `merge_equal` puts together, the largest stands for them, the first of equal ones.
+
+    Args:
+        words: int64 [S], as for `merge_equal`.
+        areas: int64 [S].
+        pairs: int64 [P, 2], rows of segments that touch.
+
+    Returns:
+        int64 [S], for each segment the row of the one that stands for its group.
+    """
+    groups = merge_equal(words, pairs)
+    return np.array([max(np.flatnonzero(groups == group), key=areas.__getitem__) for group in groups])
 
 
 def connected(count: int, pairs: Pairs) -> Groups:

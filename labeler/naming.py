@@ -1,13 +1,14 @@
 """From what was retrieved for a picture to the names of its segments."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labeler.answers import EVIDENCE, Named, to_label, to_unknown
+from labeler.concept_space import NOT_SAID
 from labeler.gating import allowed, is_unknown, shares
-from labeler.labeled import Label
-from labeler.merging import merge_equal
+from labeler.merging import stand_ins
 from labeler.naming_config import Naming, NamingConfig
 from labeler.retriever import Retriever
 from labeler.scoring import pool_words, score_words
@@ -39,24 +40,28 @@ def name_by_score(seen: Seen, retriever: Retriever, config: NamingConfig) -> Nam
     scores = score_words(seen, pool, retriever, config)  # float64 [S, W], in cosines
     may = allowed(scores, pool.own, config.gate)  # bool [S, W]
     share = shares(scores, pool.own | may)  # float64 [S, W], rows sum to 1
-    labels = []
-    for row in range(len(scores)):
-        words = np.flatnonzero(may[row])
-        words = words[np.argsort(-scores[row, words], kind="stable")]
+    ranked = [best_first(score, mask) for score, mask in zip(scores, may, strict=True)]  # of each segment its words
+    words = np.array(
+        [
+            NOT_SAID if is_unknown(scores[row, best], share[row, best[:1]].sum(), config) else pool.numbers[best[0]]
+            for row, best in enumerate(ranked)
+        ]
+    )  # int64 [S]
+    pairs = seen.pooled.pairs if config.merges_equal else seen.pooled.pairs[:0]
+    groups = stand_ins(words, seen.pooled.areas, pairs)  # int64 [S]
+    labels = {}
+    for row in np.unique(groups).tolist():
+        best = ranked[row]
         evidence = retriever.evidence(seen.hits.nearest(row, EVIDENCE))
-        label = to_label(pool.numbers[words], share[row, words], evidence, retriever)
-        unknown = is_unknown(scores[row, words], label.name.score, config)
-        labels.append(to_unknown(label) if unknown else label)
-    return _merged(labels, seen, config)
+        label = to_label(pool.numbers[best], share[row, best], evidence, retriever)
+        labels[row] = to_unknown(label) if words[row] == NOT_SAID else label
+    return Named(tuple(labels[row] for row in groups.tolist()), groups, words)
 
 
-def _merged(labels: Sequence[Label], seen: Seen, config: NamingConfig) -> Named:
-    """Touching segments of one name become one, with the label of the largest."""
-    if config.keep_equal:
-        return Named(tuple(labels), np.arange(len(labels)))
-    groups = merge_equal([label.name.label for label in labels], seen.pooled.pairs)
-    largest = np.array([max(np.flatnonzero(groups == group), key=seen.pooled.areas.__getitem__) for group in groups])
-    return Named(tuple(labels[row] for row in largest), largest)
+def best_first(scores: NDArray[np.float64], may: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """The places of the words that may be said, best first; of equal ones the first is better."""
+    places = np.flatnonzero(may)
+    return places[np.argsort(-scores[places], kind="stable")]
 
 
 METHODS: dict[Naming, Callable[[Seen, Retriever, NamingConfig], Named]] = {

@@ -56,6 +56,10 @@ class NamingNumbers:
     least_margin: float = field(
         default=0.0, metadata={"help": "cosine by which the best word must lead, else the segment is unknown"}
     )
+    home_weight: float = field(
+        default=0.05,
+        metadata={"help": "words: cosine by which a cell's own region leads when cells are dealt out anew"},
+    )
     keep_equal: bool = field(default=False, metadata={"help": "leave touching segments of one name apart"})
     merge_from: float = field(
         default=0.8, metadata={"help": "likeness from which zero-guidance merges segments, the paper's value"}
@@ -80,6 +84,11 @@ class NamingConfig(NamingNumbers):
     """
 
     naming: Naming = Naming.DEFAULT
+
+    @property
+    def merges_equal(self) -> bool:
+        """Whether touching segments of one name become one; TAG merges nothing, Zero-guidance by likeness."""
+        return self.naming is Naming.DEFAULT and not self.keep_equal
 
     @property
     def captions(self) -> int:

@@ -1,8 +1,9 @@
 """Pixels to names on one page."""
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labeler.ahead import ahead
+from labeler.answers import Named
 from labeler.config import LabelerConfig
 from labeler.inputs import to_pixels
 from labeler.labeled import LabeledImage
-from labeler.merging import regroup
+from labeler.methods import Outlines
 from labeler.models import Models, load_models
 from labeler.naming import name_picture
+from labeler.outlining import Look, outline
 from labeler.retriever import Retriever
 from labeler.seen import Pooled, look_up
-from segmenter import Segments, cell_shares, embed_segments, neighbours, segment
+from segmenter import (
+    Segments,
+    cell_shares,
+    embed_cells,
+    neighbours,
+    pool_by_segment,
+    segment,
+    segment_cells,
+    unit_rows,
+)
 from shards.commands import config_of
 
 Picture = NDArray[np.uint8]
-Look = tuple[Picture, Segments, Pooled]
-"""A picture, its S segments, and what the networks say of them: float32 [S, D], unit rows, and what touches what."""
 
 
 class Labeler:
@@ -67,13 +77,15 @@ class Labeler:
         Raises:
             PictureError: the file is no picture that can be read, or the array is of another shape or type.
         """
-        return self._named([self._look(picture)])[0]
+        look = self._look(picture)
+        (named,) = self._named([look])
+        return self._outlined((look, named))
 
     def label_many(self, pictures: Iterable[Picture | Image.Image | Path | str]) -> Generator[LabeledImage]:
         """Label pictures in order; the same answers as one by one, in less time.
 
         Segments are searched for `batch_size` pictures at a time. Small networks see several pictures at a time, on a
-        thread for each processor; they are then read up to `batch_size` + one for each thread ahead.
+        thread for each processor; they are then read up to `batch_size` + two for each thread ahead.
 
         Args:
             pictures: each as `label` takes it.
@@ -82,11 +94,12 @@ class Labeler:
             PictureError: one of them cannot be read. Where that may be, `label` them one by one.
         """
         threads, together = self.models.threads, self.config.batch_size
-        most = together + threads.workers
-        seen = ahead(self._look, pictures, workers=threads.workers, most=most, start=threads.start)
-        with closing(seen):
-            while batch := list(islice(seen, together)):
-                yield from self._named(batch)
+        beside = partial(ahead, workers=threads.workers, start=threads.start)
+        with (
+            closing(beside(self._look, pictures, most=together + threads.workers)) as looks,
+            closing(beside(self._outlined, self._named_of(looks), most=threads.workers)) as labeled,
+        ):
+            yield from labeled
 
     def name(self, picture: Picture, segments: Segments) -> LabeledImage:
         """Name segments that are given, as this labeler names its own; each stays a segment of its own.
@@ -95,28 +108,40 @@ class Labeler:
             picture: uint8 [H, W, 3] RGB.
             segments: S segments of that picture.
         """
-        with self.models.threads.limited():
-            apart = replace(see(picture, segments, self.models), pairs=np.zeros((0, 2), np.int64))
-        return self._named([(picture, segments, apart)])[0]
+        look = self._see(picture, segments)
+        (named,) = self._named([replace(look, pooled=replace(look.pooled, pairs=np.zeros((0, 2), np.int64)))])
+        return LabeledImage(segments, named.labels, picture)
 
     def embed(self, picture: Picture, segments: Segments) -> NDArray[np.float32]:
         """Segments in the space shared with text: float32 [S, D], unit rows."""
+        return self._see(picture, segments).pooled.vectors
+
+    def _see(self, picture: Picture, segments: Segments) -> Look:
+        if picture.shape[:2] != segments.size:
+            raise ValueError(f"the picture is {picture.shape[:2]} pixels high and wide, its segments {segments.size}")
         with self.models.threads.limited():
-            return embed(picture, segments, self.models)
+            return see_segments(picture, segments, self.models)
 
     def _look(self, picture: Picture | Image.Image | Path | str) -> Look:
-        """Cut a picture and see what is in it, outlines and names directly after another: they may share a network."""
         pixels = to_pixels(picture)
         with self.models.threads.limited():
-            segments = segment(pixels, self.models.patch_features, self.config.cutting)  # S segments
-            return pixels, segments, see(pixels, segments, self.models)
+            return see(pixels, self.models, self.config)
 
-    def _named(self, looks: Sequence[Look]) -> list[LabeledImage]:
-        """Name what was seen of several pictures."""
-        pictures, cut, seen = zip(*looks, strict=True)
+    def _named(self, looks: Sequence[Look]) -> list[Named]:
+        """Name what was seen of several pictures: captions and words, one search for all of them."""
+        wording = self.config.wording
         with self.models.threads.limited():
-            named = name_segments(cut, seen, self.retriever, self.config)
-        return [replace(labeled, picture=picture) for labeled, picture in zip(named, pictures, strict=True)]
+            found = look_up([look.pooled for look in looks], self.retriever, wording)
+            return [name_picture(each, self.retriever, wording) for each in found]
+
+    def _named_of(self, looks: Iterator[Look]) -> Iterator[tuple[Look, Named]]:
+        """Name what was seen, some pictures at a time."""
+        while batch := list(islice(looks, self.config.batch_size)):
+            yield from zip(batch, self._named(batch), strict=True)
+
+    def _outlined(self, seen: tuple[Look, Named]) -> LabeledImage:
+        with self.models.threads.limited():
+            return outline(*seen, self.retriever, self.config)
 
 
 def label_picture(
@@ -137,38 +162,39 @@ def label_picture(
     return Labeler.open(index, **options).label(picture)
 
 
-def see(picture: Picture, segments: Segments, models: Models) -> Pooled:
-    """What the networks say of the segments of a picture, and of the picture as a whole."""
+def see(picture: Picture, models: Models, config: LabelerConfig) -> Look:
+    """Cut a picture and see what is in it, outlines and names directly after another: they may share a network."""
+    outlines = config.recipe.outlines
+    cut = segment if outlines is Outlines.REGIONS else segment_cells  # S segments of the picture, or of its cells
+    segments = cut(picture, models.patch_features, config.cutting)
+    return see_segments(picture, segments, models, keep_cells=outlines is Outlines.WORDS)
+
+
+def see_segments(picture: Picture, segments: Segments, models: Models, *, keep_cells: bool = False) -> Look:
+    """What the networks say of the segments of a picture, or of its cells, and of the picture as a whole."""
     pairs, _ = neighbours(segments)
     whole = None if models.clip is None else models.clip.embed_whole(picture)
-    return Pooled(embed(picture, segments, models), segments.areas, pairs - 1, whole)
+    cells = None if models.masked and not keep_cells else embed_cells(picture, models.clip_dense)
+    pooled = Pooled(pool(picture, segments, cells, models), segments.areas, pairs - 1, whole)
+    return Look(picture, segments, pooled, unit_rows(cells) if keep_cells and cells is not None else None)
 
 
-def embed(picture: Picture, segments: Segments, models: Models) -> NDArray[np.float32]:
+def pool(
+    picture: Picture, segments: Segments, cells: NDArray[np.float32] | None, models: Models
+) -> NDArray[np.float32]:
     """Segments in the space shared with text: means of dense vectors, or each through its own mask.
+
+    Args:
+        picture: uint8 [H, W, 3] RGB.
+        segments: S segments of it, or of its cells.
+        cells: float32 [rows, cols, D], the dense vectors; None where masks do without.
+        models: the networks.
 
     Returns:
         float32 [S, D], unit rows.
     """
-    if not models.masked:
-        return embed_segments(picture, segments, models.clip_dense)
+    if cells is not None and not models.masked:
+        return pool_by_segment(cells, segments)
     assert models.clip is not None, "masks are for a tower"
     rows, cols = models.clip.grid_of(picture)
     return models.clip.embed_segments(picture, cell_shares(segments, rows, cols))
-
-
-def name_segments(
-    cut: Sequence[Segments], seen: Sequence[Pooled], retriever: Retriever, config: LabelerConfig
-) -> list[LabeledImage]:
-    """Segments and where they lie among the captions -> a name and its evidence each; what is one thing becomes one.
-
-    Args:
-        cut: S_i segments of each picture.
-        seen: their vectors.
-        retriever: where words come from.
-        config: how they are named.
-    """
-    wording = config.wording
-    found = look_up(seen, retriever, wording)  # captions and words, one search for all pictures
-    named = [name_picture(each, retriever, wording) for each in found]
-    return [regroup(segments, each.labels, each.groups) for segments, each in zip(cut, named, strict=True)]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler.answers import Named, to_label
+from labeler.answers import Named, first_of, to_label
 from labeler.labeled import Label
 from labeler.merging import connected
 from labeler.naming_config import NamingConfig
@@ -31,11 +31,12 @@ def name_as_tag(seen: Seen, retriever: Retriever, _: NamingConfig) -> Named:
     - Words are ordered, so that equal cosines have one winner. There they are a set.
     """
     vectors = retriever.caption_vectors(seen.hits)  # float32 [S, k, D]
-    labels = tuple(
+    named = [
         _name(z, seen.hits[row : row + 1], distinct(vectors[row], NEAR_DUPLICATE), retriever)
         for row, z in enumerate(seen.pooled.vectors)
-    )
-    return Named(labels, np.arange(len(labels)))
+    ]
+    labels, words = zip(*named, strict=True)
+    return Named(labels, np.arange(len(labels)), np.array(words))
 
 
 def distinct(vectors: NDArray[np.float32], above: float) -> NDArray[np.int64]:
@@ -51,10 +52,12 @@ def distinct(vectors: NDArray[np.float32], above: float) -> NDArray[np.int64]:
     return np.unique(connected(len(vectors), np.argwhere(vectors @ vectors.T > above)))
 
 
-def _name(z: NDArray[np.float32], hits: Hits, kept: NDArray[np.int64], retriever: Retriever) -> Label:
+def _name(z: NDArray[np.float32], hits: Hits, kept: NDArray[np.int64], retriever: Retriever) -> tuple[Label, int]:
+    """A segment's label and the number of its word."""
     evidence = retriever.evidence(hits)
     words = tag_words([evidence[place].caption for place in kept])
     numbers = np.array(retriever.space.find(words), np.int64)
     cosines = retriever.space.vectors(numbers).astype(np.float64) @ z
     order = np.argsort(-cosines, kind="stable")
-    return to_label(numbers[order], softmax(cosines / TEMPERATURE)[order], evidence, retriever)
+    label = to_label(numbers[order], softmax(cosines / TEMPERATURE)[order], evidence, retriever)
+    return label, first_of(numbers[order])

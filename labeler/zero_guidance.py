@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler.answers import EVIDENCE, Named, to_label
+from labeler.answers import EVIDENCE, Named, first_of, to_label
 from labeler.labeled import Label
 from labeler.merging import merge_alike
 from labeler.naming_config import NamingConfig
@@ -57,7 +57,8 @@ def name_by_zero_guidance(seen: Seen, retriever: Retriever, config: NamingConfig
     joined = partial(join, retriever=retriever)
     groups, merged = merge_alike(nodes, picture.pairs, likeness, joined, config.merge_from)
     labels = {row: _label(node, retriever) for row, node in merged.items()}
-    return Named(tuple(labels[group] for group in groups.tolist()), groups)
+    words = np.array([first_of(merged[group].numbers) for group in groups.tolist()])
+    return Named(tuple(labels[group] for group in groups.tolist()), groups, words)
 
 
 def likeness(one: Node, other: Node) -> float:

@@ -38,7 +38,7 @@ def guided_argmax(picture: npt.NDArray[np.uint8], scores: Floats) -> npt.NDArray
     """
     height, width = picture.shape[:2]
     work = _reduced(picture)
-    small = _resize(picture, min(PER_CELL * scores.shape[0], height), min(PER_CELL * scores.shape[1], width))
+    small = _resize(work, min(PER_CELL * scores.shape[0], height), min(PER_CELL * scores.shape[1], width))
     maps = upsample(scores, *small.shape[:2])  # float32 [h, w, k]
     slopes, offsets = linear_fits(np.ascontiguousarray(_colours(small)), maps, RADIUS, PENALTY)
     return nearest_labels(linear_argmax(_colours(work), slopes, offsets), height, width)

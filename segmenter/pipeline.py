@@ -12,7 +12,7 @@ from segmenter.guided import guided_argmax
 from segmenter.kmeans import kmeans
 from segmenter.parts import agglomerate
 from segmenter.pool import pool_by_segment, unit_rows
-from segmenter.segments import Segments, relabel
+from segmenter.segments import Segments, number_regions, relabel
 from segmenter.tree import tree_regions
 from segmenter.upsample import upsample_argmax
 
@@ -50,10 +50,45 @@ def segment(picture: Picture, patch_features: DenseEncoder, config: SegmentConfi
     Raises:
         ValueError: the network returned no grid of finite vectors.
     """
-    features = _embed(picture, patch_features)  # float32 [rows, cols, C]
-    scores = REGIONS[config.regions](features, config)  # float32 [rows, cols, k']
+    scores = _region_scores(picture, patch_features, config)  # float32 [rows, cols, k']
+    return draw_outlines(picture, scores, config)[0]  # S <= k' segments
+
+
+def segment_cells(picture: Picture, patch_features: DenseEncoder, config: SegmentConfig) -> Segments:
+    """Cut a picture as `segment` does, but leave its outlines to be drawn: segments of the network's grid.
+
+    Args:
+        picture: uint8 [H, W, 3], RGB.
+        patch_features: what the picture looks like, e.g. DINOv2's patch tokens.
+        config: how many regions, and how they are found.
+
+    Returns:
+        Segments whose pixels are the cells of the grid, [rows, cols]; each cell has the region of its highest score,
+        the first of those that tie.
+
+    Raises:
+        ValueError: the network returned no grid of finite vectors.
+    """
+    scores = _region_scores(picture, patch_features, config)  # float32 [rows, cols, k']
+    return relabel(scores.argmax(axis=2))
+
+
+def draw_outlines(picture: Picture, scores: Grid, config: SegmentConfig) -> tuple[Segments, npt.NDArray[np.integer]]:
+    """Give every pixel to one of k' maps that score the cells of a grid.
+
+    Args:
+        picture: uint8 [H, W, 3], RGB.
+        scores: float32 [rows, cols, k'], finite.
+        config: how outlines are drawn.
+
+    Returns:
+        S <= k' segments of the picture's own size, numbered from the top left; and integer [S], the map of each.
+        A map that wins no pixel has no segment.
+    """
+    if scores.shape[2] == 1:
+        return number_regions(np.zeros(picture.shape[:2], np.int32))
     label_map = EDGES[config.edges](picture, scores, config)  # int32 [H, W], values 0 to k' - 1
-    return relabel(label_map)  # S <= k' segments
+    return number_regions(label_map)
 
 
 def embed_segments(picture: Picture, segments: Segments, clip_dense: DenseEncoder) -> npt.NDArray[np.float32]:
@@ -73,8 +108,29 @@ def embed_segments(picture: Picture, segments: Segments, clip_dense: DenseEncode
     """
     if picture.shape[:2] != segments.size:
         raise ValueError(f"the picture is {picture.shape[:2]} pixels high and wide, its segments {segments.size}")
-    dense = _embed(picture, clip_dense)  # float32 [rows, cols, D]
-    return pool_by_segment(dense, segments)  # float32 [S, D], unit rows
+    return pool_by_segment(embed_cells(picture, clip_dense), segments)  # float32 [S, D], unit rows
+
+
+def embed_cells(picture: Picture, encoder: DenseEncoder) -> Grid:
+    """Run a network and check what it promised, before a gap in its output becomes a wrong word.
+
+    Args:
+        picture: uint8 [H, W, 3], RGB.
+        encoder: the network.
+
+    Returns:
+        float32 [rows, cols, C], finite.
+
+    Raises:
+        ValueError: not a grid of finite vectors.
+    """
+    grid = encoder.embed(picture)
+    name = type(encoder).__name__
+    if grid.ndim != 3 or grid.size == 0:
+        raise ValueError(f"{name} embeds a picture as {list(grid.shape)}, expected [rows, cols, C]")
+    if not np.isfinite(grid).all():
+        raise ValueError(f"{name} returned {np.count_nonzero(~np.isfinite(grid))} values that are not finite")
+    return grid
 
 
 def kmeans_scores(features: Grid, config: SegmentConfig) -> Grid:
@@ -131,16 +187,6 @@ EDGES: dict[Edges, Callable[[Picture, Grid, SegmentConfig], npt.NDArray[np.int32
 }
 
 
-def _embed(picture: Picture, encoder: DenseEncoder) -> Grid:
-    """Run a network and check what it promised, before a gap in its output becomes a wrong word.
-
-    Raises:
-        ValueError: not a grid of finite vectors.
-    """
-    grid = encoder.embed(picture)
-    name = type(encoder).__name__
-    if grid.ndim != 3 or grid.size == 0:
-        raise ValueError(f"{name} embeds a picture as {list(grid.shape)}, expected [rows, cols, C]")
-    if not np.isfinite(grid).all():
-        raise ValueError(f"{name} returned {np.count_nonzero(~np.isfinite(grid))} values that are not finite")
-    return grid
+def _region_scores(picture: Picture, patch_features: DenseEncoder, config: SegmentConfig) -> Grid:
+    """How much each cell belongs to each region: float32 [rows, cols, k']."""
+    return REGIONS[config.regions](embed_cells(picture, patch_features), config)

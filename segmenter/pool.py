@@ -6,6 +6,9 @@ import numpy.typing as npt
 from segmenter.grid import grid_weights
 from segmenter.segments import Segments
 
+SAFE = 1e-20, 1e30
+"""Squared lengths between which single precision rounds squares, and loses none."""
+
 
 def pool_by_segment(dense: npt.NDArray[np.float32], segments: Segments) -> npt.NDArray[np.float32]:
     """The mean, over each segment's pixels, of the dense vectors upsampled to pixels, as a unit row.
@@ -46,6 +49,10 @@ def unit_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     Returns:
         float32 [..., D]; zeros stay zeros.
     """
+    with np.errstate(over="ignore"):
+        squares = np.vecdot(vectors, vectors)[..., None]
+    if squares.min(initial=1) > SAFE[0] and squares.max(initial=1) < SAFE[1]:
+        return (vectors / np.sqrt(squares)).astype(np.float32, copy=False)
     # Scaled by the largest entry first, whose square can neither overflow nor vanish.
     largest = np.abs(vectors).max(axis=-1, keepdims=True, initial=0)
     scaled: npt.NDArray[np.float32] = (vectors / np.where(largest > 0, largest, 1)).astype(np.float32)

@@ -100,7 +100,7 @@ class Graph:
         step = max(1, CHUNK_VALUES // self.sums.shape[1])
         for start in range(0, len(pairs), step):
             first, second = pairs[start : start + step].T
-            products = np.einsum("ec,ec->e", self.sums[first], self.sums[second])
+            products = np.vecdot(self.sums.take(first, axis=0), self.sums.take(second, axis=0))
             means[start : start + step] = products / (self.sizes[first] * self.sizes[second])
         return means
 

@@ -115,7 +115,7 @@ def nearest_labels(label_map: npt.NDArray[np.int32], height: int, width: int) ->
     rows, cols = (
         (np.arange(to) * 2 + 1) * of // (2 * to) for to, of in zip((height, width), label_map.shape, strict=True)
     )
-    return label_map[rows[:, None], cols]
+    return label_map.take(cols, axis=1).take(rows, axis=0)
 
 
 def bands(height: int, row_cost: int) -> Iterator[slice]:

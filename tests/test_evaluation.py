@@ -40,6 +40,7 @@ from evaluation.scores import Score
 from evaluation.vocabulary import nearest
 from labeler.config import LabelerConfig
 from labeler.labeled import UNKNOWN
+from labeler.methods import Outlines
 from labeler.models import Models
 from labeler.pipeline import Labeler
 from labeler.retriever import Retriever
@@ -462,6 +463,8 @@ def test_a_network_is_asked_once_for_all_sets_of_segments() -> None:
 
 def test_segments_that_are_given_are_named_as_the_labelers_own(labeler: Labeler) -> None:
     picture = painted([["grass"] * 3, ["sky"] * 3])
+    drawn_first = replace(labeler.config, outlines=Outlines.REGIONS)  # else their vectors are those of whole cells
+    labeler = Labeler(labeler.models, labeler.retriever, drawn_first)
     labeled = labeler.label(picture)
     assert labeler.name(picture, labeled.segments).labels == labeled.labels
 

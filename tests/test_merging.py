@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 from numpy.random import PCG64, Generator
 
-from labeler.labeled import UNKNOWN, Label, Name
-from labeler.merging import connected, merge_alike, merge_equal, regroup
+from labeler.concept_space import NOT_SAID
+from labeler.labeled import Label, Name
+from labeler.merging import connected, merge_alike, merge_equal, regroup, stand_ins
 from segmenter import relabel
 
 
-def slow_merge_equal(names: list[str], pairs: np.ndarray) -> list[int]:
-    """From every segment, walk to every segment of its name that can be reached."""
+def slow_merge_equal(words: list[int], pairs: np.ndarray) -> list[int]:
+    """From every segment, walk to every segment of its word that can be reached."""
     groups = []
-    for start in range(len(names)):
+    for start in range(len(words)):
         reached, waiting = {start}, [start]
         while waiting:
             here = waiting.pop()
             for pair in pairs.tolist():
                 for one, other in (pair, pair[::-1]):
-                    if one == here and other not in reached and names[other] == names[start] != UNKNOWN:
+                    if one == here and other not in reached and words[other] == words[start] != NOT_SAID:
                         reached.add(other)
                         waiting.append(other)
         groups.append(min(reached))
@@ -36,15 +37,20 @@ def random_pairs(generator: Generator, count: int, share: float) -> np.ndarray:
 def test_touching_segments_of_one_name_are_one(seed: int) -> None:
     generator = Generator(PCG64(seed))
     pairs = random_pairs(generator, 12, 0.25)
-    names = [["sky", "dog", UNKNOWN][number] for number in generator.integers(0, 3, 12)]
-    assert merge_equal(names, pairs).tolist() == slow_merge_equal(names, pairs)
-    assert merge_equal(names, pairs[::-1, ::-1]).tolist() == slow_merge_equal(names, pairs)
+    words = generator.integers(NOT_SAID, 2, 12)
+    expected = slow_merge_equal(words.tolist(), pairs)
+    assert merge_equal(words, pairs).tolist() == expected
+    assert merge_equal(words, pairs[::-1, ::-1]).tolist() == expected
+    areas = generator.integers(1, 5, 12)
+    for row, chosen in enumerate(stand_ins(words, areas, pairs).tolist()):
+        members = [other for other in range(12) if expected[other] == expected[row]]
+        assert chosen == min(members, key=lambda member: (-areas[member], member))
 
 
 def test_segments_that_do_not_touch_and_unknown_ones_stay_apart() -> None:
     pairs = np.array([[0, 1], [1, 2], [3, 4]])
-    assert merge_equal(["sky", "dog", "sky", UNKNOWN, UNKNOWN], pairs).tolist() == [0, 1, 2, 3, 4]
-    assert merge_equal(["sky"] * 3, np.zeros((0, 2), np.int64)).tolist() == [0, 1, 2]
+    assert merge_equal(np.array([7, 3, 7, NOT_SAID, NOT_SAID]), pairs).tolist() == [0, 1, 2, 3, 4]
+    assert merge_equal(np.array([7, 7, 7]), np.zeros((0, 2), np.int64)).tolist() == [0, 1, 2]
     assert connected(4, np.array([[3, 2], [2, 0]])).tolist() == [0, 1, 0, 0]
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from segmenter import Edges, Regions, SegmentConfig, Segments, embed_segments, relabel, segment
+from segmenter import (
+    Edges,
+    Regions,
+    SegmentConfig,
+    Segments,
+    draw_outlines,
+    embed_segments,
+    relabel,
+    segment,
+    segment_cells,
+)
 from segmenter.pipeline import EDGES, REGIONS
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -50,6 +60,18 @@ def test_coloured_fields_come_back_exactly(rows: int, cols: int) -> None:
     picture = painted([[RED, GREEN, RED], [BLUE, WHITE, BLUE]], side=16)
     segments = segment(picture, CellColours(rows, cols), QUICK)
     np.testing.assert_array_equal(segments.label_map, tiled([[1, 2, 1], [3, 4, 3]], side=16))
+
+
+def test_cells_are_cut_as_the_picture_is_and_drawn_later() -> None:
+    picture = painted([[RED, GREEN, RED], [BLUE, WHITE, BLUE]], side=16)
+    cells = segment_cells(picture, CellColours(4, 6), QUICK)
+    np.testing.assert_array_equal(cells.label_map, tiled([[1, 2, 1], [3, 4, 3]], side=2))
+    maps = np.eye(5, dtype=np.float32)[[[0, 4, 2]] * 2]  # no cell is in the maps 1 and 3
+    drawn, which = draw_outlines(picture, maps, QUICK)
+    np.testing.assert_array_equal(drawn.label_map, np.kron([[1, 2, 3]], np.ones((32, 16))))
+    assert which.tolist() == [0, 4, 2]
+    whole, which = draw_outlines(picture, np.zeros((2, 2, 1), np.float32), QUICK)
+    assert (whole.count, which.tolist(), whole.size) == (1, [0], (32, 48))
 
 
 def test_checkerboard_comes_back_exactly() -> None:

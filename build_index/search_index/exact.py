@@ -115,7 +115,8 @@ def _cosines(
         cosines.ravel()[places] = np.vecdot(rows, queries.take(places // candidates.shape[1], axis=0))
 
     step = max(VALUES_AT_ONCE // vectors.dimension, 1)
-    list(pool.map(fill, (keys[first : first + step] for first in range(0, len(keys), step))))
+    pieces = [keys[first : first + step] for first in range(0, len(keys), step)]
+    list((pool.map if len(pieces) > 1 else map)(fill, pieces))  # a thread for one piece alone would only cost
     return cosines
 
 
