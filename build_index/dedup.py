@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-FRESH_LIMIT = 1 << 18
-"""Hashes kept in a dictionary before they are packed into a sorted run."""
+FRESH_LIMIT = 1 << 16
+"""Hashes kept in a dictionary, at 117 bytes each, before they are packed into a sorted run."""
 
 RUN_LIMIT = 1 << 22
 """Rows of the largest run; longer runs would be merged at the cost of twice their memory."""

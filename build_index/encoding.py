@@ -66,7 +66,8 @@ class Embedder:
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         calls = (texts[start : start + CAPTIONS_PER_CALL] for start in range(0, len(texts), CAPTIONS_PER_CALL))
-        return np.concatenate([self._encoder.encode(some, self._count) for some in calls])
+        vectors = [self._encoder.encode(some, self._count) for some in calls]
+        return vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
 
     def _count(self, more: int) -> None:
         if self._stop.is_set():

@@ -91,6 +91,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
             writer.give_up()
             raise CorpusError(f"{writer.folder}: not one caption could be used ({intake.refusals.summary()})")
         concepts, concepts_embedded = write_concepts(writer, encoder, parts, config)
+        del encoder  # its memory serves the search index
         books = Books(intake.counts.array(), intake.tally(), describe(sources, known, readings, intake))
         manifest = finish(writer, identity, parts, concepts, books, config)
     return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes)
@@ -181,6 +182,7 @@ def finish(
     )
     options = config.search_options(state_of(writer.earlier).options if writer.earlier else SearchOptions())
     index, state = write_faiss_index(writer.table_path("captions", "faiss"), vectors, options, writer.earlier)
+    del vectors  # and the pages of their files, which are mapped anew to be measured
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,

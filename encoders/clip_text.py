@@ -108,6 +108,7 @@ class ClipText:
         tokens = self._tokenizer(list(captions))  # [n, context]
         with self._borrowed() as (device, tower):
             batches = self._batches(tokens, tower)
+            del tokens  # they are large, and a tower keeps what it needs of them
             while (batch := in_thread_of(device, partial(next, batches, None))) is not None:
                 rows, encoded = batch
                 vectors[rows] = encoded
@@ -117,7 +118,9 @@ class ClipText:
     def _batches(self, tokens: torch.Tensor, tower: "Tower") -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Rows and their unit vectors [b, d]; advanced in the tower's thread, whose settings it leaves as they were."""
         lengths = self._lengths(tokens).numpy() if self.trims else np.full(len(tokens), tokens.shape[1])
-        for rows, encoded in tower(tokens.numpy(), lengths):
+        batches = tower(tokens.numpy(), lengths)
+        del tokens
+        for rows, encoded in batches:
             with torch.inference_mode():
                 unit = torch.nn.functional.normalize(encoded.float(), dim=-1).cpu().numpy()
             yield rows, unit
@@ -163,10 +166,12 @@ class TreeTower:
 
     def __call__(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batches:
         """As `Tower`."""
-        order = sorted_rows(tokens)
-        tokens, lengths = tokens[order], lengths[order]
-        for some in tree_batches(lengths, shared_lengths(tokens, lengths), self._budget):
-            yield order[some], self._text(find_prefixes(tokens[some], lengths[some]))
+        small = tokens.astype(np.int32, copy=False)
+        del tokens
+        order = sorted_rows(small)
+        small, lengths = small[order], lengths[order]
+        for some in tree_batches(lengths, shared_lengths(small, lengths), self._budget):
+            yield order[some], self._text(find_prefixes(small[some].astype(np.int64), lengths[some]))
 
 
 class SortedTower:

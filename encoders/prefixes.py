@@ -8,6 +8,7 @@ Shapes: n captions of at most l tokens, m nodes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,17 +38,17 @@ class Prefixes:
         return self.nodes[np.arange(len(self.nodes)), self.lengths - 1]
 
 
-def sorted_rows(tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+def sorted_rows(tokens: NDArray[np.signedinteger[Any]]) -> NDArray[np.int64]:
     """The order of captions in a dictionary of token numbers: int64 [n], from tokens [n, context]."""
     big_endian = np.ascontiguousarray(tokens, ">u4")  # bytes compare as the numbers do
     return np.argsort(big_endian.view(f"S{4 * tokens.shape[1]}")[:, 0], kind="stable")
 
 
-def shared_lengths(tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def shared_lengths(tokens: NDArray[np.signedinteger[Any]], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many positions each caption has in common with the one before it, int64 [n].
 
     Args:
-        tokens: int64 [n, context].
+        tokens: int64 or int32 [n, context].
         lengths: int64 [n], positions that count.
 
     >>> shared_lengths(np.array([[1, 5, 2], [1, 5, 6], [1, 7, 2]]), np.array([3, 3, 3])).tolist()

@@ -44,7 +44,7 @@ class ConceptExtractor:
             self._tagger = tagger or Tagger(Lexicon(language))
             self._lexicon = self._tagger.lexicon
             self._names = NameFinder(self._lexicon.is_common, self._lexicon.is_listed)
-            self._singular = lru_cache(maxsize=50_000)(self._find_singular)
+            self._singular = lru_cache(maxsize=16_384)(self._find_singular)
             self._cutter = Cutter(self._singular, self._lexicon.is_listed)
 
     def extract(self, caption: str) -> tuple[Concept, ...]:

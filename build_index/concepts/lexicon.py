@@ -66,9 +66,9 @@ class Lexicon:
         self.language = language
         self.hanta: Any = HanoverTagger(_MODELS[language])
         self.parts = {tag: _part(name, _PARTS[language]) for tag, name in self.hanta.int2tag.items()}
-        self.readings = lru_cache(maxsize=100_000)(self._find_readings)
-        self.is_listed = lru_cache(maxsize=50_000)(self._find_is_listed)
-        self.is_common = lru_cache(maxsize=50_000)(self._find_is_common)
+        self.readings = lru_cache(maxsize=16_384)(self._find_readings)
+        self.is_listed = lru_cache(maxsize=16_384)(self._find_is_listed)
+        self.is_common = lru_cache(maxsize=16_384)(self._find_is_common)
 
     def lemma(self, noun: str) -> str:
         """The singular of a German noun by HanTa's morphology, in lower case; a noun of another language as it is.

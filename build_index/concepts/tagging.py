@@ -26,7 +26,7 @@ class Tagger:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
-        self._candidates = lru_cache(maxsize=100_000)(self._find_candidates)
+        self._candidates = lru_cache(maxsize=49_152)(self._find_candidates)
 
     def parts(self, words: Sequence[str], *, cased: bool) -> str:
         """The part of speech of every word of a sentence, one letter of `Part` each.
