@@ -1,6 +1,7 @@
 """The labeler end to end: planted meaning through a real index on disk, and outputs that never vary."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -466,7 +467,9 @@ def test_a_real_ctrl_c_ends_the_command_with_130(workplace: Path, tmp_path: Path
     assert process.returncode == 130, err
     assert "Traceback" not in err
     finished = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "labels").glob("*.json")]
-    assert f"{len(finished):,} pictures labelled" in out
+    said = re.search(r"(\d+) pictures? labelled", out)
+    assert said is not None
+    assert len(finished) - int(said[1]) in (0, 1)  # Ctrl-C may come when the last one is written but not yet counted
     assert 0 < len(finished) < 300
     assert not list((tmp_path / "labels").glob("*.partial"))
 
