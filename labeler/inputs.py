@@ -146,8 +146,10 @@ def _lines(text: str) -> tuple[list[Path], str]:
 
 
 def _is_input(path: Path, outputs: Path) -> bool:
+    """Whether a path is a picture or a tar; so is a link that leads nowhere, which is refused when it is read."""
     wanted = path.suffix.lower() in SUFFIXES or path.suffix.lower() == TAR
-    return wanted and path.is_file() and outputs not in path.resolve().parents
+    there = path.is_file() or (path.is_symlink() and not path.exists())
+    return wanted and there and outputs not in Path(os.path.realpath(path)).parents  # resolve() fails on circles
 
 
 def _members(paths: Sequence[Path], below: str) -> Iterator[tuple[Path, str, tuple[int, int] | None]]:

@@ -51,7 +51,8 @@ def load_picture(path: Path) -> npt.NDArray[np.uint8]:
     """
     path = Path(path)
     if not path.is_file():  # also keeps a named pipe from waiting for ever
-        raise PictureError(f"{path}: not a file; give the path of a picture")
+        found = "a link that leads to no file" if path.is_symlink() else "not a file"
+        raise PictureError(f"{path}: {found}; give the path of a picture")
     try:
         # From an open file, not by name: by name, Pillow maps uncompressed pixels. It then mixes up the sides of turned
         # grey TIFF files, and a file that shrinks meanwhile kills the process.

@@ -63,6 +63,21 @@ def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
     assert found(tmp_path / "d*/b.[jJ]pg", out) == {"deep/b.jpg": "deep/b"}
 
 
+def test_links_are_followed_and_those_that_lead_nowhere_are_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "real/a.png")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, target in (("a.png", "../real/a.png"), ("gone.png", "../real/gone.png"), ("circle.png", "circle.png")):
+        (folder / name).symlink_to(target)
+    (folder / "folder.png").symlink_to(tmp_path / "real")
+    files = {file.name: file for file in find_pictures(folder, tmp_path / "labels")}
+    assert list(files) == ["a.png", "circle.png", "gone.png"]
+    assert files["a.png"].read().shape[2] == 3
+    for name in ("circle.png", "gone.png"):
+        with pytest.raises(PictureError, match=f"{name}: a link that leads to no file"):
+            files[name].read()
+
+
 def test_a_name_that_looks_like_a_glob_but_is_there_is_a_file(tmp_path: Path) -> None:
     assert found(write(tmp_path / "a[1].png"), tmp_path / "labels") == {"a[1].png": "a[1]"}
     assert found(tmp_path, tmp_path / "labels") == {"a[1].png": "a[1]"}
