@@ -14,8 +14,9 @@ from shards import layout
 CLEANING = 1
 """Version of the rules in `cleaning.py`: other rules give other captions, so a build of one cannot continue another."""
 
-CONCEPT_PROMPTS = ("{}", "a photo of a {}.", "a photo of the {}.", "there is a {} in the picture.")
-"""How a word is put to the text encoder; its vector is the mean. The first is TAG's, the rest are CLIP's style."""
+CONCEPT_PROMPTS = ("{}", "a photo of a {}.")
+"""How a word is put to the text encoder; its vector is the mean. The first is TAG's, the second CLIP's. More of
+them took two and a half times the work, and named no better (docs/ablation.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

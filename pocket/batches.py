@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from build_index.config import CONCEPT_PROMPTS as TEMPLATES
 from pocket.blockwise import to_network
 from pocket.config import JointConfig
 from pocket.material import Crops, Material, Picture
+from pocket.sentences import TEMPLATES
 from pocket.student import STRIDE
 
 SHARES = {"voc_regions": 0.42, "flickr8k": 0.25, "imagenet1000": 0.12, "msrc_regions": 0.14, "camvid_train": 0.07}

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from build_index.config import CONCEPT_PROMPTS
+TEMPLATES = ("{}", "a photo of a {}.", "a photo of the {}.", "there is a {} in the picture.")
+"""How names are put before the small text tower while it learns: more ways than indexes are made with."""
 
 
 def embed_sentences(lines: Sequence[str], folder: Path) -> NDArray[np.float16]:
@@ -38,5 +39,5 @@ def embed_sentences(lines: Sequence[str], folder: Path) -> NDArray[np.float16]:
 
 
 def prompted(names: Sequence[str]) -> list[str]:
-    """Every name in every template, template by template: [len(CONCEPT_PROMPTS) * N]."""
-    return [template.format(name) for template in CONCEPT_PROMPTS for name in names]
+    """Every name in every template, template by template: [len(TEMPLATES) * N]."""
+    return [template.format(name) for template in TEMPLATES for name in names]

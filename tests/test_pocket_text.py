@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pocket_material import TINY_CLIP, diced_sentences, material_folder, write_lines
 from torch import Tensor
 
-from build_index.config import CONCEPT_PROMPTS
 from pocket import sentences, text_tower, train
 from pocket.checkpoints import Place
 from pocket.material import Material
@@ -167,4 +166,4 @@ def test_sentence_vectors_are_computed_once_for_the_same_lines(tmp_path: Path, m
 def test_prompts_come_template_by_template() -> None:
     said = sentences.prompted(["dog", "bus"])
     assert said[:4] == ["dog", "bus", "a photo of a dog.", "a photo of a bus."]
-    assert len(said) == 2 * len(CONCEPT_PROMPTS)
+    assert len(said) == 2 * len(sentences.TEMPLATES)
