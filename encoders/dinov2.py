@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_model_data_config
 from torch import nn
 
+from encoders.blank import NothingRandom
 from encoders.errors import EncoderError, UnsupportedTower
 from encoders.last_picture import LastPicture
 from encoders.loading import check_checkpoint, explained, quiet
@@ -134,7 +135,8 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
     overlay = {"file": str(checkpoint)} if checkpoint is not None else None
-    with quiet(), explained(f"DINOv2 {name}", str(checkpoint or _dino_file(name)), "--dino-checkpoint"):
+    said = explained(f"DINOv2 {name}", str(checkpoint or _dino_file(name)), "--dino-checkpoint")
+    with quiet(), said, NothingRandom():
         network = _created(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
     return network.eval().to(device)
 

@@ -8,6 +8,7 @@ from typing import Any
 import open_clip
 from open_clip.factory import _get_hf_config  # the only way to a hub model's configuration
 
+from encoders.blank import NothingRandom
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.loading import check_checkpoint, explained, quiet
 from encoders.presets import POCKET, UNTRAINED
@@ -69,7 +70,8 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
         return LoadedClip(untrained_clip().to(device), CLIP_CONFIG, source)
     place = _place_of(source)
     config, options = _clip_options(place)
-    with quiet(), explained(f"CLIP {source.architecture}", _clip_files(place), "--clip-checkpoint"):
+    said = explained(f"CLIP {source.architecture}", _clip_files(place), "--clip-checkpoint")
+    with quiet(), said, NothingRandom():
         network = open_clip.create_model(place.architecture, precision="fp32", weights_only=True, **options)
         if place.checkpoint is not None and place.architecture.startswith(_SCHEMES):
             open_clip.load_checkpoint(network, str(place.checkpoint), weights_only=True)

@@ -17,6 +17,7 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from encoders import hub
+from encoders.blank import NothingRandom
 from encoders.clip_text import ClipText
 from encoders.dinov2 import PatchFeatures, load_dino, pixels_of
 from encoders.errors import EncoderError, WeightsMissing
@@ -79,6 +80,26 @@ def test_a_clip_from_a_local_file_is_the_network_it_came_from(trained: tuple[Any
     picture = torch.linspace(-1, 1, 3 * 224 * 224).reshape(1, 3, 224, 224)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network.encode_image(picture), network.encode_image(picture))
+
+
+@pytest.mark.parametrize("draw", ["normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_"])
+def test_where_nothing_is_drawn_a_missing_weight_shows(draw: str) -> None:
+    weight = torch.nn.Parameter(torch.zeros(3, 4))
+    before = torch.get_rng_state()
+    with NothingRandom():
+        assert getattr(torch.nn.init, draw)(weight) is weight
+        assert torch.empty(2).normal_().isnan().all()
+        layer = torch.nn.Linear(4, 3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert weight.isnan().all()
+    assert weight.requires_grad
+    assert layer(torch.ones(4)).isnan().all()
+    assert not getattr(torch.nn.init, draw)(weight).isnan().any()  # as ever outside
+
+
+def test_no_weight_of_a_loaded_network_is_left_out(trained: tuple[Any, Path]) -> None:
+    loaded = load_clip(ClipSource(ARCHITECTURE, None, trained[1] / "weights.pt")).network
+    assert all(torch.isfinite(each).all() for each in loaded.parameters())
 
 
 def test_a_clip_from_a_local_folder(trained: tuple[Any, Path]) -> None:
