@@ -38,7 +38,7 @@ def write_concepts(
 
     kept = _reusable_concepts(earlier, config)
     words = [word for part in kept for word in _words(folder, part)]
-    new = _without(chosen.words, words)
+    new = sorted(_without(chosen.words, words))  # neighbours begin alike, which is computed once (encoders.prefixes)
     concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new, config)
     words += new
     starts, links = write_links(
