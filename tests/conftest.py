@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from build_index.config import BuildConfig
 from build_index.pipeline import BuildReport, build
 from shards import EncoderIdentity, Manifest, layout, manifest
+from shards.removal import remove
 
 if TYPE_CHECKING:
     from pocket.checkpoints import Place
@@ -27,6 +28,9 @@ settings.register_profile("any machine", deadline=None)  # a busy one stalls at 
 settings.load_profile("any machine")
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
+SIX = ["a dog", "two cats", "A dog", "a café by the sea", "a dog", "zebra"]
+"""Captions of `folder`, one of them twice."""
 
 
 class Crash(Exception):
@@ -131,6 +135,19 @@ def build_index_of(tmp_path: Path) -> Builder:
 
 
 # What the pocket pair is trained with; torch loads only where a test asks for it.
+
+
+@pytest.fixture
+def folder(build_index_of: Builder) -> Path:
+    """A small index in three parts."""
+    return build_index_of(SIX, rows_per_part=2).folder
+
+
+@pytest.fixture
+def thinned(folder: Path) -> Path:
+    """An index that has every kind of file there is."""
+    remove(folder, None, "zebra")
+    return folder
 
 
 @pytest.fixture(scope="module")

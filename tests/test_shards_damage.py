@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from conftest import Builder, resealed
-from test_shards_format import CAPTIONS, every_name
+from conftest import resealed
+from test_shards_format import every_name
 
 from shards import (
     Index,
@@ -19,20 +19,6 @@ from shards import (
     manifest,
     open_index,
 )
-from shards.removal import remove
-
-
-@pytest.fixture
-def folder(build_index_of: Builder) -> Path:
-    return build_index_of(CAPTIONS, rows_per_part=2).folder
-
-
-@pytest.fixture
-def thinned(folder: Path) -> Path:
-    """An index that has every kind of file there is."""
-    remove(folder, None, "zebra")
-    return folder
-
 
 # --- damage, one kind each -------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import Builder, LetterCounter, contents, letters
+from conftest import SIX, Builder, LetterCounter, contents, letters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,20 +29,7 @@ from shards.manifest import ConceptPartInfo, ConceptsInfo, FileInfo, IndexInfo, 
 from shards.parts import text_hash
 from shards.removal import remove
 
-CAPTIONS = ["a dog", "two cats", "A dog", "a café by the sea", "a dog", "zebra"]
 FORMAT_MD = (Path(shards.__file__).parent / "FORMAT.md").read_text("utf-8")
-
-
-@pytest.fixture
-def folder(build_index_of: Builder) -> Path:
-    return build_index_of(CAPTIONS, rows_per_part=2).folder
-
-
-@pytest.fixture
-def thinned(folder: Path) -> Path:
-    """An index that has every kind of file there is."""
-    remove(folder, None, "zebra")
-    return folder
 
 
 def every_name(folder: Path) -> list[str]:
@@ -120,9 +107,9 @@ def test_vectors_are_little_endian_float16_in_npy_version_1(folder: Path) -> Non
 
 
 def test_two_builds_are_the_same_bytes(build_index_of: Builder, tmp_path: Path) -> None:
-    first = contents(build_index_of(CAPTIONS, rows_per_part=2).folder)
+    first = contents(build_index_of(SIX, rows_per_part=2).folder)
     (tmp_path / "shards").rename(tmp_path / "before")
-    assert contents(build_index_of(CAPTIONS, rows_per_part=2).folder) == first
+    assert contents(build_index_of(SIX, rows_per_part=2).folder) == first
 
 
 def test_a_finished_folder_holds_the_manifest_and_what_it_names(folder: Path) -> None:
