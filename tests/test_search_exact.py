@@ -87,7 +87,7 @@ def test_re_ranking_is_the_slow_one(k: int, many: bool, threads: int, seed: int)
     candidates[2, 7:] = NOTHING
     candidates = np.stack([_without_repeats(row) for row in candidates])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("build_index.search_index.exact.VALUES_AT_ONCE", 13 * 8)
+        patch.setattr("build_index.search_index.exact.ROWS_AT_ONCE", 13)
         cosines, rows = reranked(vectors, queries, candidates, k, threads)
     for query, mine, scores, allowed in zip(queries, rows, cosines, candidates, strict=True):
         others = np.setdiff1d(np.arange(90), allowed)

@@ -3,13 +3,18 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from build_index.search_index.compiled import compiled, pointer
 from build_index.search_index.stored import StoredVectors
 
-VALUES_AT_ONCE = 1 << 18
-"""Candidates' values that one thread compares at a time: 1 MB in single precision."""
+ROWS_AT_ONCE = 1 << 12
+"""Candidates that a thread is handed at a time."""
+
+NEAR = 1_024
+"""Rows that are read in any order: a megabyte of them, or so."""
 
 PLACE_BITS, COLUMN_BITS = 26, 20
 """Room in a 64-bit key for a place among the candidates of all queries, and among those of one."""
@@ -106,18 +111,80 @@ def _cosines(
     Vectors are read in the order in which they lie, whoever asks for them.
     """
     cosines = np.full(candidates.shape, -np.inf, queries.dtype)
-    keys = np.sort((candidates.ravel() << PLACE_BITS) + np.arange(candidates.size))
-    keys = keys[np.searchsorted(keys, 0) :]  # behind all `NOTHING`
+    keys = in_order(candidates.ravel(), vectors.rows)
+    long = queries * queries.dtype.type(2.0**112)
 
     def fill(some: NDArray[np.int64]) -> None:
-        places = some & ((1 << PLACE_BITS) - 1)
-        rows = vectors.take(some >> PLACE_BITS).astype(queries.dtype, copy=False)
-        cosines.ravel()[places] = np.vecdot(rows, queries.take(places // candidates.shape[1], axis=0))
+        multiply(vectors.addresses, vectors.starts, some, long, cosines.ravel())
 
-    step = max(VALUES_AT_ONCE // vectors.dimension, 1)
-    pieces = [keys[first : first + step] for first in range(0, len(keys), step)]
+    pieces = [keys[first : first + ROWS_AT_ONCE] for first in range(0, len(keys), ROWS_AT_ONCE)]
     list((pool.map if len(pieces) > 1 else map)(fill, pieces))  # a thread for one piece alone would only cost
     return cosines
+
+
+@compiled
+def in_order(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Rows and their places in the order in which they lie, but for the next `NEAR`.
+
+    Args:
+        rows: int64 [f], below `count`; `NOTHING` is left out.
+        count: rows that there are.
+
+    Returns:
+        int64 [at most f], rows, and places in the lower `PLACE_BITS`.
+    """
+    ends = np.zeros(count // NEAR + 2, np.int64)
+    for row in rows:
+        if row != NOTHING:
+            ends[row // NEAR + 1] += 1
+    ends = np.cumsum(ends)
+    keys = np.empty(ends[-1], np.int64)
+    for place in range(len(rows)):
+        row = rows[place]
+        if row != NOTHING:
+            keys[ends[row // NEAR]] = (row << PLACE_BITS) + place
+            ends[row // NEAR] += 1
+    return keys
+
+
+@compiled
+def multiply(
+    parts: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    keys: NDArray[np.int64],
+    queries: NDArray[Real],
+    cosines: NDArray[Real],
+) -> None:
+    """Multiply stored vectors with queries, as precisely as the queries are.
+
+    Args:
+        parts: int64 [p], address of each part's vectors, float16 [n, d].
+        starts: int64 [p + 1], first row of every part, and the number of all rows.
+        keys: int64 [f], rows, and the places of their cosines in the lower `PLACE_BITS`; best about ascending.
+        queries: [n, d], multiplied with 2^112.
+        cosines: [n * c], those of the first query, the second, and so on; filled where there are keys.
+    """
+    length, part = queries.shape[1], 0
+    columns = len(cosines) // len(queries)
+    for key in keys:
+        row, place = key >> PLACE_BITS, key & ((1 << PLACE_BITS) - 1)
+        while row >= starts[part + 1]:
+            part += 1
+        while row < starts[part]:
+            part -= 1
+        size = starts[part + 1] - starts[part]
+        vectors = numba.carray(pointer(parts[part]), (size, length), np.int16)
+        cosines[place] = _cosine(vectors[row - starts[part]], queries[place // columns])
+
+
+@compiled
+def _cosine(halves: NDArray[np.int16], query: NDArray[Real]) -> Real:
+    """The bits of a float16 are widened as `widened` does it; its product with 2^112 is the query's."""
+    total = query.dtype.type(0)
+    for place in range(len(query)):
+        bits = np.int32(np.int32(np.int32(halves[place]) << np.int32(13)) & np.int32(-0x70002000))
+        total += bits.view(np.float32) * query[place]
+    return total
 
 
 def _ordered(numbers: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -66,6 +66,13 @@ class Lists:
         """float32 [lists, kept]."""
         return self.inner.quantizer.reconstruct_n(0, self.count)
 
+    def codes(self, number: int) -> NDArray[np.uint8]:
+        """Those of one list where they lie: uint8 [rows, kept]."""
+        stored = self.inner.invlists
+        size, kept = stored.list_size(number), len(self.basis)
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(stored.get_codes(number), size * kept).reshape(size, kept)
+        return codes
+
     def add(self, vectors: StoredVectors) -> None:
         """Put every row into a list that is in none yet."""
         nearest = faiss.IndexFlatL2(self.inner.d)

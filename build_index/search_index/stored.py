@@ -38,6 +38,12 @@ class StoredVectors:
         """First row of every part, and the number of all rows: int64 [parts + 1]."""
         return np.cumsum([0, *map(len, self.parts)])
 
+    @cached_property
+    def addresses(self) -> NDArray[np.int64]:
+        """Where every part's vectors lie: int64 [parts]."""
+        assert all(part.flags.c_contiguous for part in self.parts)
+        return np.array([part.ctypes.data for part in self.parts], np.int64)
+
     @property
     def rows(self) -> int:
         """Rows, removed ones included."""
