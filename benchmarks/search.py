@@ -11,7 +11,8 @@ captions moved across the gap between texts and pictures, as `build_index/search
 
 The rates of the search index include re-ranking. "exact, FAISS" is the flat float16 index that small corpora get,
 "exact, NumPy" products with float32 copies of the vectors in blocks. Opening and memory are measured in processes of
-their own; anonymous memory is what a process needs, and pages of mapped files can be dropped at any time.
+their own, after the libraries are loaded; anonymous memory is what a process needs, and pages of mapped files can be
+dropped at any time.
 
 Peers are measured at their own setting, and at the first of a row of greater ones that has a recall of 0.95.
 """
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # also runs from a checkout that is not installed
 
+from build_index.search_index import kernels
 from build_index.search_index.exact import exact_rows
 from build_index.search_index.lists import Lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions
@@ -166,6 +168,7 @@ def probe(flags: argparse.Namespace) -> int:
     folder, system = Path(flags.probe[0]), flags.probe[1]
     faiss.omp_set_num_threads(flags.threads)
     queries, truth, own = (np.load(folder / f"{name}.npy") for name in ("queries", "truth", "own"))
+    kernels.products(np.zeros((1, 4), np.uint8), np.zeros((1, 4), np.int8))  # Numba's own modules load when first asked
     imported = memory()
     started = time.perf_counter()
     paths = sorted(folder.glob("vectors-*.npy"))[: -(-flags.rows // PART)]

@@ -179,7 +179,8 @@ class Scan:
     @cached_property
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Means and variances of the codes in every direction: float64 [d] each."""
-        return self._sample.mean(axis=0), self._sample.var(axis=0)
+        some = self._sample[:: max(len(self._sample) // LEAST_SAMPLE, 1)].astype(np.float64)
+        return some.mean(axis=0), some.var(axis=0)
 
     def _above(
         self, factors: NDArray[np.int8], opened: NDArray[np.bool_], least: NDArray[np.int32], pool: ThreadPoolExecutor
