@@ -153,6 +153,18 @@ def test_candidates_are_the_best_of_the_nearest_lists(
             assert rows.tolist() == theirs + [NOTHING] * (count - len(theirs))
 
 
+def test_lists_without_rows(made: tuple[StoredVectors, Lists], tmp_path: Path) -> None:
+    vectors = made[0]
+    lists = train(vectors, vectors.sample(1_000, NONE), 24, 16)
+    few = StoredVectors([vectors.parts[0][:3]], NONE)
+    lists.add(few)
+    lists.write(tmp_path / "few.faiss")
+    mapped = Lists.of(faiss.read_index(str(tmp_path / "few.faiss"), faiss.IO_FLAG_MMAP_IFC))
+    for some in (lists, mapped):
+        found = Scan(some, NONE).candidates(few.take(np.arange(2)), 5, 24)
+        assert [sorted(rows) for rows in found.tolist()] == [[NOTHING, NOTHING, 0, 1, 2]] * 2
+
+
 def test_integers_order_rows_as_floats_do(made: tuple[StoredVectors, Lists]) -> None:
     vectors, lists = made
     queries = gap_queries(vectors, np.arange(0, 1_500, 300), seed=5)

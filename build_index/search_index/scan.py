@@ -13,7 +13,7 @@ be is judged by a sample of the rows, and how high its first half must be by how
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import faiss
 import numpy as np
@@ -77,8 +77,8 @@ class Scan:
         numbers, stored = range(lists.count), inner.invlists
         sizes = np.array([stored.list_size(number) for number in numbers], np.int64)
         self._stored = Stored(
-            np.array([int(stored.get_codes(number)) for number in numbers], np.int64),
-            np.array([int(stored.get_ids(number)) for number in numbers], np.int64),
+            np.array([_address(stored.get_codes(number)) for number in numbers], np.int64),
+            np.array([_address(stored.get_ids(number)) for number in numbers], np.int64),
             sizes,
             kept,
         )
@@ -169,7 +169,7 @@ class Scan:
         share = min(max(1 / SAMPLE_SHARE, LEAST_SAMPLE / max(self.rows, 1)), 1)
         generator = np.random.Generator(np.random.PCG64(0))
         runs = []
-        for number in range(self.count):
+        for number in np.flatnonzero(self._stored.sizes).tolist():
             codes = self._lists.codes(number)
             length = int(np.ceil(share * len(codes)))
             first = int(generator.integers(0, len(codes) - length + 1))
@@ -214,6 +214,11 @@ def highest_factor(length: int) -> int:
     (127, 64)
     """
     return max(min(FACTOR, HIGHEST // (CODE * length)), 1)
+
+
+def _address(pointer: Any) -> int:
+    """FAISS has none for a list without rows."""
+    return 0 if pointer is None else int(pointer)
 
 
 def _pieces(rows: NDArray[Number], of: int = LANES) -> list[NDArray[Number]]:
