@@ -316,8 +316,17 @@ def _keep(asked: Asked, bits: Any, lane: int, row: tuple[int, int, int], found: 
 def _thresholds(asked: Asked, mine: NDArray[np.int32]) -> NDArray[np.int32]:
     """What each lane's query asks of the first directions: int32 [vectors * LANES], `NOBODY` behind the last."""
     least = np.full(-(-len(mine) // LANES) * LANES, NOBODY, np.int32)
-    least[: len(mine)] = asked.first[mine]
+    for place in range(len(mine)):
+        least[place] = asked.first[mine[place]]
     return least
+
+
+@compiled
+def _copy(start: int, count: int, places: NDArray[np.uint8]) -> None:
+    """So many bytes from an address on. An assignment to a slice takes seconds to compile."""
+    some = numba.carray(pointer(start), (count,), np.uint8)
+    for place in range(count):
+        places[place] = some[place]
 
 
 @compiled
@@ -331,14 +340,14 @@ def _look_into(
     packed, least, hits = _packed(asked.factors, mine, steps), _thresholds(asked, mine), np.empty(ROWS, np.uint32)
     codes, rows, size, width = stored.codes[number], stored.rows[number], stored.sizes[number], stored.width
     numbers = numba.carray(pointer(rows), (size,), np.int64)
-    last = np.zeros((ROWS, width), np.uint8)
+    last = np.zeros(ROWS * width, np.uint8)
     for top in range(first, size, ROWS):
         here = min(ROWS, size - top)
         if count + here * len(mine) >= len(found[0]):
             return count, top
         tile = codes + top * width
         if here < ROWS:
-            last[:here] = numba.carray(pointer(tile), (here, width), np.uint8)
+            _copy(tile, here * width, last)
             tile = _at(last)
         for vector in range(0, len(packed), 2):
             factors = _at(packed) + vector * steps * BYTES_AT_ONCE
@@ -376,7 +385,8 @@ def look(
     Returns:
         How many were found, and where to go on; at l if this is all.
     """
-    count, (number, row) = 0, place
+    count: Any = np.int64(0)  # a plain 0 is a type of its own to Numba, and all would be compiled twice
+    number, row = place
     while number < len(numbers):
         one = numbers[number]
         if asked.starts[one] < asked.starts[one + 1]:
