@@ -39,11 +39,10 @@ POCKET_WEIGHTS = "encoders/pocket/open_clip_model.safetensors"
 """The only weights that a wheel may hold."""
 
 NETWORKS = {"encoders", "pocket"}
-ONLY_IN = {"torch": NETWORKS, "open_clip": NETWORKS, "timm": NETWORKS, "tflite": {"pocket"}, "faiss": {"build_index"}}
+SEARCH = {"build_index"}
+ONLY_IN = {"torch": NETWORKS, "open_clip": NETWORKS, "timm": NETWORKS, "tflite": {"pocket"}}
+ONLY_IN |= {"faiss": SEARCH, "numba": SEARCH, "llvmlite": SEARCH}
 """Libraries that few rooms keep to themselves: what runs networks, what trains one, what searches."""
-
-ADAPTERS = {"products.py": {"torch"}}
-"""Files that may import a library of another room: torch has the fast products of bytes that search needs."""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -74,7 +73,6 @@ def test_import_edges(package: str) -> None:
 def test_heavy_libraries_stay_in_their_room(package: str) -> None:
     for path in sources(package):
         found = {name for name in imports(path) if package not in ONLY_IN.get(name, {package})}
-        found -= ADAPTERS.get(path.name, set())
         assert not found, f"{path.name} imports {found}"
 
 

@@ -1,9 +1,9 @@
 """Looking into lists of 8-bit codes, in the processor's own vectors.
 
-A product of a code and a factor is an integer, so sums of them are exact: what is found for a query depends neither on
-the queries beside it nor on the processor. Eight rows are multiplied with 16 or 32 queries at a time, four values in
-one instruction where the processor has it (VNNI), and compared while their sums are in registers: nothing is written
-for the rows that are too low, which are nearly all.
+A product of a code and a factor is an integer, so sums of them are exact: what is found for the same factors depends
+neither on the queries beside them nor on the processor. Eight rows are multiplied with 16 or 32 queries at a time, four
+values in one instruction where the processor has it (VNNI), and compared while their sums are in registers: nothing is
+written for the rows that are too low, which are nearly all.
 
 Rows are told apart in two steps. The directions stand in the order of their variance, so the first of them say most
 about a product; only a row whose first part is high enough for its query is multiplied with the rest.
@@ -25,7 +25,7 @@ ROWS, LANES = 8, 16
 BYTES_AT_ONCE = 64
 
 FEW_BLOCKS = 8
-"""Blocks that are added without a loop: one of four runs was half spent on what LLVM makes of loops."""
+"""Blocks that are added without a loop: with a loop for four, looking took a tenth longer."""
 
 ROW_BITS = 38
 """A key holds a product in its upper 26 bits and a row in its lower 38."""
@@ -296,7 +296,7 @@ def _keep(asked: Asked, bits: Any, lane: int, row: tuple[int, int, int], found: 
 
     Args:
         asked: the queries.
-        bits: which of the queries, counted from
+        bits: which queries, the lowest bit for the one at `lane`.
         lane: a place in `asked.queries`.
         row: address of the codes, how many they are, and the row's number.
         found: what is filled.

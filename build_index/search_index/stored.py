@@ -61,9 +61,6 @@ class StoredVectors:
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Vectors of global rows in the order asked for: int64 [n] -> float32 [n, d]."""
-        first = np.searchsorted(self.starts, rows[0], side="right") - 1 if len(rows) else 0
-        if self.starts[first] <= rows.min(initial=self.rows) and rows.max(initial=0) < self.starts[first + 1]:
-            return widened(np.asarray(self.parts[first]).take(rows - self.starts[first], axis=0))  # all from one part
         part_of = np.searchsorted(self.starts, rows, side="right") - 1
         taken = np.empty((len(rows), self.dimension), np.float16)
         for part in np.unique(part_of):
