@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from build_index.search_index.exact import EXTRA_CANDIDATES, NOTHING, reranked
+from build_index.search_index.exact import EXTRA_CANDIDATES, reranked
 from build_index.search_index.lists import Lists
 from build_index.search_index.making import make_lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions
@@ -17,10 +17,6 @@ from build_index.search_index.tuning import NEIGHBOURS, Setting
 from shards import Index, ShardDamaged
 from shards.files import write_whole
 from shards.manifest import METRIC, IndexInfo
-
-DEPTH_FOR_EACH = 18
-"""Further candidates for every row wanted beyond the 10 that the depth was tuned for: with 12, the recall of 50 rows of
-750,000 was 0.943, with 18 it is 0.954."""
 
 UNTUNED_DEPTH = 256
 """Candidates where `quality.json` does not say how many."""
@@ -44,7 +40,7 @@ def write_faiss_index(
     if kind == LISTS:
         lists, state = make_lists(vectors, options, earlier)
         assert state.search is not None
-        lists.inner.nprobe = state.search.nprobe  # for readers that know FAISS but not `quality.json`
+        lists.lists.nprobe = state.search.nprobe  # for readers that know FAISS but not `quality.json`
         whole: faiss.Index = lists.whole
     else:
         whole, state = flat_index(vectors.dimension), SearchState(options=options)
@@ -95,7 +91,7 @@ class Searcher:
         if index.manifest.index.kind != FLAT:
             lists = _lists_of(self._faiss, path)
             self._scan = Scan(lists, index.removed)
-            untuned = Setting(nprobe=lists.inner.nprobe, depth=UNTUNED_DEPTH)
+            untuned = Setting(nprobe=lists.lists.nprobe, depth=UNTUNED_DEPTH)
             self.setting = setting or state_of(index).search or untuned
 
     def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -132,7 +128,7 @@ class Searcher:
 def rows_from_lists(
     scan: Scan, setting: Setting, queries: NDArray[np.float32], k: int, findable: int
 ) -> NDArray[np.int64]:
-    """Rows that look near by what the lists hold, at least min(k, findable) of them.
+    """Rows that look near by what the lists hold.
 
     Args:
         scan: of the lists.
@@ -142,15 +138,10 @@ def rows_from_lists(
         findable: rows that may be found.
 
     Returns:
-        int64 [n, c], `NOTHING` where there are fewer.
+        int64 [n, c], at least min(k, findable) of them.
     """
-    wanted, threads = min(k, findable), faiss.omp_get_max_threads()
-    count = min(max(setting.depth + DEPTH_FOR_EACH * (k - NEIGHBOURS), wanted), findable)
-    candidates = scan.candidates(queries, count, setting.nprobe, threads)
-    short = (candidates == NOTHING).sum(axis=1) > count - wanted
-    if short.any():  # lists that hold few rows, or few that are left
-        candidates[short] = scan.candidates(queries[short], count, scan.count, threads)
-    return candidates
+    count = min(max(-(-setting.depth * k // NEIGHBOURS), k), findable)
+    return scan.candidates(queries, count, setting.slack, min(k, findable), faiss.omp_get_max_threads())
 
 
 def _lists_of(whole: faiss.Index, path: Path) -> Lists:

@@ -41,7 +41,7 @@ def slow_search(vectors: StoredVectors, query: NDArray[np.float32], k: int) -> l
 
 def in_lists(lists: Lists) -> dict[int, int]:
     """The list of every row."""
-    stored = lists.inner.invlists
+    stored = lists.lists.invlists
     return {
         row: number
         for number in range(lists.count)

@@ -13,19 +13,20 @@ from numpy.typing import NDArray
 from build_index.search_index import compiled, kernels
 from build_index.search_index.exact import multiply
 from build_index.search_index.kernels import LANES, ROWS, Asked, Stored
+from build_index.search_index.options import first_directions
 from build_index.search_index.scan import CODE, FACTOR, highest_factor
 
-SHAPES = [(1, 1, 3), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128)]
+SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128)]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
 
 
 def material(rows: int, asking: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int8]]:
-    """Codes, factors, and factors with zeros up to a multiple of four; the first of each are as high as can be."""
+    """Codes, factors, and factors with zeros up to a multiple of 64; the first of each are as high as can be."""
     rng = np.random.default_rng(rows)
     codes = rng.integers(0, 256, (rows, length)).astype(np.uint8)
     factors = rng.integers(-FACTOR, FACTOR + 1, (asking, length)).astype(np.int8)
     codes[:1], factors[0] = CODE, FACTOR
-    return codes, factors, np.pad(factors, ((0, 0), (0, -length % 4)))
+    return codes, factors, np.pad(factors, ((0, 0), (0, -length % 64)))
 
 
 def true_products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -34,10 +35,10 @@ def true_products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArra
 
 @pytest.mark.parametrize(("rows", "asking", "length"), SHAPES)
 def test_products_are_exact(rows: int, asking: int, length: int) -> None:
-    codes, factors, wide = material(rows, asking, length)
+    codes, factors, wide = material(rows + -rows % ROWS, asking, length + -length % 4)
     expected = true_products(codes, factors)
     np.testing.assert_array_equal(kernels.products(codes, wide), expected.T)
-    assert expected[0, 0] == CODE * FACTOR * length
+    assert expected[0, 0] == CODE * FACTOR * codes.shape[1]
 
 
 @pytest.mark.parametrize(("rows", "asking", "length"), SHAPES)
@@ -46,6 +47,13 @@ def test_the_highest_of_every_block(rows: int, asking: int, length: int) -> None
     fours, blocks = length // 4 * 4, rows // ROWS
     whole = true_products(codes[: blocks * ROWS, :fours], factors[:, :fours]).reshape(blocks, ROWS, asking)
     np.testing.assert_array_equal(kernels.highest_of_blocks(codes, wide), whole.max(axis=1, initial=-(2**31)).T)
+
+
+@pytest.mark.parametrize("scale", [1, 100, 2**30])
+def test_the_so_manieth_highest(scale: int) -> None:
+    numbers = np.random.default_rng(scale).integers(-scale, scale + 1, (3, 500)).astype(np.int32)
+    for rank in (1, 2, 250, 499, 500):
+        np.testing.assert_array_equal(kernels.highest(numbers, rank), np.sort(numbers, axis=1)[:, 500 - rank])
 
 
 def test_vectors_are_turned_as_by_a_matrix() -> None:
@@ -57,38 +65,54 @@ def test_vectors_are_turned_as_by_a_matrix() -> None:
 
 @pytest.mark.parametrize(("rows", "asking", "length"), SHAPES)
 @pytest.mark.parametrize("share", [0, 1, 2])
-def test_looking_finds_what_is_high_enough_twice(rows: int, asking: int, length: int, share: int) -> None:
-    """By the first part of the directions and by all of them, whatever the room is and however often it goes on."""
+def test_looking_finds_what_is_high_enough_three_times(rows: int, asking: int, length: int, share: int) -> None:
+    """By the centroid, the first directions and all of them, whatever room there is and however often it goes on."""
     rng = np.random.default_rng(length)
-    lists = [material(max(rows - less, 0), asking, length)[0] for less in (0, 1, rows, 3)]
-    numbers = np.split(rng.permutation(4 * rows).astype(np.int64), np.cumsum([len(codes) for codes in lists]))[:-1]
-    _, factors, wide = material(rows, asking, length)
-    steps = length // 8
-    part = [true_products(codes[:, : 4 * steps], factors[:, : 4 * steps]) for codes in lists]
-    whole = [true_products(codes, factors) for codes in lists]
-    first = (np.quantile(np.concatenate(part), 1 - share / 2, axis=0) - 1).astype(np.int32)
-    least = np.median(np.concatenate(whole), axis=0).astype(np.int32)
-    opened = rng.integers(0, 2, (len(lists), asking)).astype(bool)
-    opened[0] = True
-    expected = {
-        (query, -int(whole[number][row, query]) * 2**38 + int(numbers[number][row]))
-        for number, row in ((number, row) for number, codes in enumerate(lists) for row in range(len(codes)))
-        for query in np.flatnonzero(opened[number]).tolist()
-        if part[number][row, query] > first[query] and whole[number][row, query] > least[query]
+    front = first_directions(length)
+    sizes = [max(rows - less, 0) for less in (0, 1, rows, 3)] + [0] * (ROWS - 4) + [2] + [0] * (ROWS - 1)
+    values, factors, wide = material(sum(sizes), asking, length)
+    rows_of_lists = np.split(rng.permutation(sum(sizes)).astype(np.int64), np.cumsum(sizes))[:-1]
+    centroids, _, _ = material(2 * ROWS, 1, front + -front % 4 + 4)
+    near = rng.integers(-FACTOR, FACTOR + 1, (asking, centroids.shape[1])).astype(np.int8)
+    part = true_products(values[:, : front // 4 * 4], factors[:, : front // 4 * 4])
+    whole, of_lists = true_products(values, factors), true_products(centroids, near)
+    first = (np.quantile(part, 1 - share / 2, axis=0) - 1).astype(np.int32)
+    least, opened = (np.median(each, axis=0).astype(np.int32) for each in (whole, of_lists))
+    good = {
+        (int(row), query)
+        for number, some in enumerate(rows_of_lists)
+        for row in some
+        for query in range(asking)
+        if of_lists[number, query] > opened[query] and part[row, query] > first[query]
     }
-    addresses = [np.array([each.ctypes.data for each in some], np.int64) for some in (lists, numbers)]
-    stored = Stored(*addresses, np.array([len(codes) for codes in lists]), length)
-    starts = np.concatenate([[0], np.cumsum(opened.sum(axis=1))])
-    asked = Asked(wide, first, least, np.nonzero(opened)[1].astype(np.int32), starts)
-    order = np.array([2, 3, 0, 1])
-    for room in (ROWS * asking + 1, 4 * rows * asking + 1):
-        queries, keys = np.empty(room, np.int32), np.empty(room, np.int64)
-        found, place = [], (0, 0)
-        while place[0] < len(order):
-            count, place = kernels.look(stored, asked, steps, order, place, (queries, keys))
-            found += list(zip(queries[:count].tolist(), keys[:count].tolist(), strict=True))
-        assert len(found) == len(expected)
-        assert set(found) == expected
+    codes = [np.ascontiguousarray(values[some, :front]) for some in rows_of_lists]
+    addresses = (np.array([each.ctypes.data for each in some], np.int64) for some in (codes, rows_of_lists))
+    stored = Stored(centroids, *addresses, np.array(sizes), front, values.ctypes.data, length)
+    asked = Asked(np.pad(near, ((0, 0), (0, -near.shape[1] % 64))), opened, wide, first, least)
+    for room in (ROWS * asking + 1, sum(sizes) * asking + ROWS * asking + 1):
+        place, found = (0, 0), []
+        while place[0] < 2 * ROWS:
+            space = np.empty(room, np.int64)
+            count, place = kernels.look(stored, asked, np.array([1, 0]), place, space)
+            found += space[:count].tolist()
+        assert len(found) == len(good)
+        assert {(each >> 16, each & 0xFFFF) for each in found} == good
+    queries, keys = np.empty(len(found), np.int32), np.empty(len(found), np.int64)
+    count = kernels.multiply_rows(stored, asked, np.array(found, np.int64), queries, keys)
+    left = {(query, -int(whole[row, query]) * 2**38 + row) for row, query in good if whole[row, query] > least[query]}
+    assert count == len(left)
+    assert set(zip(queries[:count].tolist(), keys[:count].tolist(), strict=True)) == left
+
+
+def test_what_was_found_is_put_in_the_order_of_the_rows() -> None:
+    found = (np.random.default_rng(0).permutation(1_000) << 16) + 3
+    counts = np.zeros(10, np.int64)
+    kernels.count_rows(found, 100, counts)
+    assert counts.tolist() == [100] * 10
+    out = np.empty(1_000, np.int64)
+    kernels.put_rows(found, 100, np.arange(0, 1_000, 100), out)
+    np.testing.assert_array_equal((out >> 16) // 100, np.arange(1_000) // 100)
+    np.testing.assert_array_equal(np.sort(out), np.sort(found))
 
 
 def test_factors_leave_room_for_the_row() -> None:
@@ -123,7 +147,7 @@ def test_every_processor_finds_the_same(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     tests = [f"{__file__}::{name}" for name in ("test_products_are_exact", "test_the_highest_of_every_block")]
-    tests.append(f"{__file__}::test_looking_finds_what_is_high_enough_twice")
+    tests.append(f"{__file__}::test_looking_finds_what_is_high_enough_three_times")
     ran = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout[-3_000:]
     assert " passed" in ran.stdout

@@ -1,5 +1,6 @@
 """The lists: made, looked into by products of integers, and tuned; against slow twins."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from search_material import NONE, clustered, in_lists
 
 from build_index.config import BuildConfig
 from build_index.faiss_index import rows_from_lists
+from build_index.search_index import lists as lists_module
 from build_index.search_index import making, picking, tuning
 from build_index.search_index import scan as scan_module
-from build_index.search_index.exact import NOTHING, reranked
-from build_index.search_index.lists import Lists, principal_directions, train
-from build_index.search_index.options import FLAT, LISTS, SearchOptions
+from build_index.search_index.exact import NOTHING, exact_rows, reranked
+from build_index.search_index.kernels import Asked
+from build_index.search_index.lists import Lists, moved, principal_directions, train
+from build_index.search_index.options import FLAT, LISTS, SearchOptions, bytes_of_row
 from build_index.search_index.queries import gap_queries
 from build_index.search_index.scan import Scan
 from build_index.search_index.stored import StoredVectors
@@ -27,7 +30,7 @@ from build_index.search_index.tuning import Setting, share_found
 @pytest.fixture(scope="module")
 def made() -> tuple[StoredVectors, Lists]:
     vectors = clustered(1_500)
-    lists = train(vectors, vectors.sample(1_000, NONE), 24, 16)
+    lists = train(vectors, vectors.sample(1_000, NONE), 24, 32)
     lists.add(vectors)
     return vectors, lists
 
@@ -43,15 +46,46 @@ def test_principal_directions_are_the_singular_ones() -> None:
     np.testing.assert_allclose(np.abs((basis * expected[:7]).sum(axis=1)), 1, atol=1e-5)
 
 
+def nearest_by_hand(lists: Lists, row: NDArray[np.float32]) -> tuple[int, list[float]]:
+    turned = row @ lists.basis[: lists.lists.d].T
+    distances = [float(((turned - centroid) ** 2).sum()) for centroid in lists.centroids()]
+    return int(np.argmin(distances)), distances
+
+
 def test_every_row_is_in_the_list_of_its_nearest_centroid(made: tuple[StoredVectors, Lists]) -> None:
     vectors, lists = made
     places = in_lists(lists)
     assert sorted(places) == list(range(1_500))
-    centroids = lists.centroids()
     for row in range(0, 1_500, 50):
-        turned = vectors.take(np.array([row]))[0] @ lists.basis.T
-        distances = [((turned - centroid) ** 2).sum() for centroid in centroids]
+        _, distances = nearest_by_hand(lists, vectors.take(np.array([row]))[0])
         assert distances[places[row]] == pytest.approx(min(distances), abs=1e-6)
+
+
+def test_many_lists_are_learned_in_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hardly any row is in another list than that of its nearest centroid, and lists lie where their rows do."""
+    monkeypatch.setattr(lists_module, "AT_ONCE", 10)
+    vectors = clustered(3_000, clusters=60)
+    lists = train(vectors, vectors.sample(2_000, NONE), 100, 32)
+    lists.add(vectors)
+    assert 90 <= lists.count <= 100
+    places, everything = in_lists(lists), vectors.take(np.arange(3_000))
+    assert np.mean([nearest_by_hand(lists, everything[row])[0] == places[row] for row in range(0, 3_000, 10)]) > 0.97
+    turned = everything @ lists.basis[: lists.lists.d].T
+    of_row = np.array([places[row] for row in range(3_000)])
+    inside = ((turned - lists.centroids()[of_row]) ** 2).sum()
+    one_step = faiss.Kmeans(lists.lists.d, lists.count, niter=10, seed=0)
+    one_step.train(turned)
+    assert inside < 1.15 * one_step.obj[-1]
+
+
+def test_centroids_move_to_the_means_of_their_rows() -> None:
+    vectors = clustered(300)
+    rows = vectors.take(np.arange(300))
+    basis = np.eye(32, dtype=np.float32)[:5]
+    centroids = np.concatenate([rows[:3, :5], np.full((1, 5), 9, np.float32)])  # which is nearest to nothing
+    nearest = ((rows[:, None, :5] - centroids) ** 2).sum(axis=2).argmin(axis=1)
+    expected = [rows[nearest == number, :5].mean(axis=0) for number in range(3)]
+    np.testing.assert_allclose(moved(centroids, vectors, basis), expected, atol=1e-6)
 
 
 def test_what_is_written_is_read_and_stays_mapped(made: tuple[StoredVectors, Lists], tmp_path: Path) -> None:
@@ -61,26 +95,36 @@ def test_what_is_written_is_read_and_stays_mapped(made: tuple[StoredVectors, Lis
     np.testing.assert_array_equal(read.basis, lists.basis)
     queries = gap_queries(vectors, np.arange(40), seed=5)
     np.testing.assert_array_equal(
-        Scan(read, NONE).candidates(queries, 30, 5), Scan(lists, NONE).candidates(queries, 30, 5)
+        Scan(read, NONE).candidates(queries, 30, 1.0), Scan(lists, NONE).candidates(queries, 30, 1.0)
     )
     maps = Path("/proc/self/maps")
     if maps.exists():
         mine = [line.split()[0].split("-") for line in maps.read_text().splitlines() if "lists.faiss" in line]
-        codes = int(read.inner.invlists.get_codes(3))
-        assert any(int(start, 16) <= codes < int(stop, 16) for start, stop in mine)
+        for codes in (int(read.lists.invlists.get_codes(3)), read.codes().ctypes.data):
+            assert any(int(start, 16) <= codes < int(stop, 16) for start, stop in mine)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        faiss.IndexFlatIP(32),
-        faiss.IndexPreTransform(faiss.PCAMatrix(32, 16), faiss.IndexFlatIP(16)),
-        faiss.index_factory(32, "IVF2,SQ8", faiss.METRIC_INNER_PRODUCT),
-    ],
-)
-def test_another_kind_of_index_is_refused(other: faiss.Index) -> None:
-    with pytest.raises(ValueError, match=r"^expected .*, found \w+$"):
-        Lists.of(other)
+def test_faiss_finds_by_itself_what_we_do(made: tuple[StoredVectors, Lists]) -> None:
+    vectors, lists = made
+    queries = gap_queries(vectors, np.arange(0, 1_500, 50), seed=5)
+    lists.lists.nprobe = lists.count
+    _, rows = lists.whole.search(queries, 10)
+    assert share_found(rows, exact_rows(vectors, queries, 10)) > 0.95
+
+
+@pytest.mark.parametrize("what", ["no lists", "no values", "other directions"])
+def test_another_kind_of_index_is_refused(made: tuple[StoredVectors, Lists], what: str) -> None:
+    vectors, flat = made[0], faiss.IndexFlatIP(32)
+    lists, other = (train(vectors, np.arange(some), 24, 32).whole for some in (1_000, 500))
+    parts = {
+        "no lists": (flat, lists.refine_index),
+        "no values": (lists.base_index, flat),
+        "other directions": (lists.base_index, other.refine_index),
+    }
+    with pytest.raises(ValueError, match=r"^expected (.*, found IndexFlat|lists of the first directions)"):
+        Lists.of(faiss.IndexRefine(*parts[what]))
+    with pytest.raises(ValueError, match=r"^expected .*, found IndexFlatIP$"):
+        Lists.of(flat)
 
 
 # --- picking ---------------------------------------------------------------------------------------------------------
@@ -104,53 +148,111 @@ def test_each_query_gets_its_highest(found: list[tuple[int, int, int]], count: i
 # --- looking into lists ----------------------------------------------------------------------------------------------
 
 
-def slow_candidates(
-    lists: Lists, removed: set[int], query: NDArray[np.float32], count: int, nprobe: int
-) -> list[tuple[int, int]]:
-    """Products and rows in the lists that are looked into, best first, value by value in Python's integers."""
+def factors_by_hand(lists: Lists, query: NDArray[np.float32]) -> tuple[list[int], float]:
+    """A query in integers, and what they were multiplied with."""
     kept = len(lists.basis)
-    low, width = faiss.vector_to_array(lists.inner.sq.trained).reshape(2, kept)
-    steps = (width / np.float32(255)).astype(np.float32)
-    exact = np.einsum("nD,dD->nd", query[None], lists.basis * steps[:, None])[0]
+    _, width = faiss.vector_to_array(lists.values.sq.trained).reshape(2, kept)
+    exact = np.einsum("D,dD->d", query, lists.basis * (width / np.float32(255)).astype(np.float32)[:, None])
     scale = min(127, 2**25 // (255 * kept)) / np.abs(exact).max()
-    factors = [round(float(each)) for each in exact * scale]
-
-    def product(codes: Any) -> int:
-        return sum(int(code) * factor for code, factor in zip(codes, factors, strict=True))
-
-    centroids = np.clip((lists.centroids() - low) / steps, 0, 255).astype(np.uint8)
-    nearest = sorted(range(lists.count), key=lambda number: (-product(centroids[number]), number))[:nprobe]
-    stored, found = lists.inner.invlists, []
-    for number in nearest:
-        size = stored.list_size(number)
-        codes = faiss.rev_swig_ptr(stored.get_codes(number), size * kept).reshape(size, kept)
-        ids = faiss.rev_swig_ptr(stored.get_ids(number), size)
-        found += [(-product(code), int(row)) for code, row in zip(codes, ids, strict=True) if row not in removed]
-    return sorted(found)[:count]
+    return [round(float(each)) for each in exact * scale], float(scale)
 
 
-@pytest.mark.parametrize(("count", "nprobe"), [(5, 1), (20, 6), (900, 12), (60, 24), (60, 99)])
-@pytest.mark.parametrize("expected", [1e-9, 1.25])
+def product(codes: Any, factors: list[int]) -> int:
+    return sum(int(code) * factor for code, factor in zip(codes, factors, strict=True))
+
+
+def slow_lists(lists: Lists, query: NDArray[np.float32]) -> list[int]:
+    """How good every list looks, value by value in Python's integers."""
+    first = lists.lists.d
+    low, width = faiss.vector_to_array(lists.values.sq.trained).reshape(2, len(lists.basis))[:, :first]
+    factors, scale = factors_by_hand(lists, query)
+    centroids = lists.centroids()
+    codes = np.clip((centroids - low) / (width / np.float32(255)), 0, 255).astype(np.uint8)
+    reach = [max(1 - float(np.square(centroid).sum()), 0) ** 0.5 for centroid in centroids]
+    worth = scan_module.REACH * max(reach) / 255
+    further = min(round(worth * scale * float(np.linalg.norm(query))), 127)
+    return [
+        product(code, factors[:first]) + round(far * scan_module.REACH / worth) * further
+        for code, far in zip(codes, reach, strict=True)
+    ]
+
+
+def slow_candidates(
+    lists: Lists, removed: set[int], query: NDArray[np.float32], count: int, asked: Asked
+) -> list[tuple[int, int]]:
+    """Negative products and rows in the lists that are looked into, best first."""
+    factors, _ = factors_by_hand(lists, query)
+    places, looks = in_lists(lists), slow_lists(lists, query)
+    found = [
+        (-product(lists.codes()[row], factors), row)
+        for row, number in places.items()
+        if row not in removed and looks[number] > asked.opened[0]
+    ]
+    return sorted(each for each in found if -each[0] > asked.least[0])[:count]
+
+
+@pytest.mark.parametrize(("count", "slack"), [(5, 0.0), (20, 0.5), (900, 1.0), (60, 2.0), (60, np.inf)])
+@pytest.mark.parametrize("caution", [0, 3])
 @pytest.mark.parametrize("room", [1, 1 << 16])
-def test_candidates_are_the_best_of_the_nearest_lists(
+@pytest.mark.parametrize(("few", "share"), [(0, 1.0), (1 << 16, 1.0), (0, 0.1)])
+def test_candidates_are_the_best_of_the_best_lists(
     made: tuple[StoredVectors, Lists],
     monkeypatch: pytest.MonkeyPatch,
     count: int,
-    nprobe: int,
-    expected: float,
+    slack: float,
+    caution: float,
     room: int,
+    few: int,
+    share: float,
 ) -> None:
-    """Whatever the guess of the threshold is, and however little room for found rows; if no row is left out early."""
-    changed = (("MORE_THAN_WANTED", expected), ("ROOM", room), ("LEAST_SAMPLE", 500), ("ALLOWANCE", 1e4))
-    for name, value in changed:
+    """However often thresholds are lowered, and however little room there is; if no row is left out early."""
+    changed = {"CAUTION": caution, "LEAST_RANK": 1, "ROOM": room, "LEAST_SAMPLE": 500, "ALLOWANCE": 1e4, "FEW": few}
+    for name, value in changed.items():
         monkeypatch.setattr(scan_module, name, value)
     vectors, lists = made
+    least = max(int(count * share), 1)
     queries = gap_queries(vectors, np.arange(0, 1_500, 300), seed=5)
     for removed in (NONE, np.arange(0, 1_500, 3)):
-        found = Scan(lists, removed).candidates(queries, count, nprobe, threads=2)
+        scan = Scan(lists, removed)
+        found = scan.candidates(queries, count, slack, least, threads=2)
         for query, rows in zip(queries, found, strict=True):
-            theirs = [row for _, row in slow_candidates(lists, set(removed.tolist()), query, count, nprobe)]
-            assert rows.tolist() == theirs + [NOTHING] * (count - len(theirs))
+            wanted, theirs = count, list[tuple[int, int]]()
+            while len(theirs) < least:
+                with ThreadPoolExecutor(1) as pool:
+                    asked = scan._asked(*scan._factors(query[None]), wanted, slack, pool)
+                theirs = slow_candidates(lists, set(removed.tolist()), query, count, asked)
+                wanted *= 4
+            assert rows.tolist() == [row for _, row in theirs] + [NOTHING] * (count - len(theirs))
+
+
+def test_thresholds_are_as_they_are_defined(made: tuple[StoredVectors, Lists]) -> None:
+    vectors, lists = made
+    scan = Scan(lists, NONE)
+    query = gap_queries(vectors, np.array([700]), seed=5)[0]
+    with ThreadPoolExecutor(1) as pool:
+        asked = scan._asked(*scan._factors(query[None]), 10, 1.5, pool)
+    codes, first = lists.codes().astype(np.float64), lists.lists.d  # all rows are the sample
+    factors = np.array(factors_by_hand(lists, query)[0])
+    blocks = (codes @ factors)[: 1_500 // 8 * 8].reshape(-1, 8).max(axis=1)
+    rank = int(np.ceil(10 + scan_module.CAUTION * 10**0.5 + scan_module.LEAST_RANK))
+    assert asked.least[0] == np.sort(blocks)[-rank]
+    mean, spread = codes.mean(axis=0) * factors, codes.var(axis=0) * factors**2
+    share = spread[first:].sum() / spread.sum()
+    rest = mean[first:].sum() + share * (asked.least[0] - mean.sum())
+    scatter = (share * (1 - share) * spread.sum()) ** 0.5
+    assert asked.first[0] == np.floor(asked.least[0] - rest - scan_module.ALLOWANCE * scatter)
+    assert asked.opened[0] == np.floor(asked.least[0] - mean[first:].sum() - 1.5 * spread.sum() ** 0.5)
+
+
+def test_what_is_said_to_be_looked_into_is(made: tuple[StoredVectors, Lists]) -> None:
+    vectors, lists = made
+    queries, scan = gap_queries(vectors, np.arange(0, 1_500, 100), seed=5), Scan(lists, NONE)
+    with ThreadPoolExecutor(1) as pool:
+        bounds = [scan._asked(*scan._factors(query[None]), 10, 0.5, pool).opened[0] for query in queries]
+    sizes = np.bincount(list(in_lists(lists).values()), minlength=lists.count)
+    opened = np.array([slow_lists(lists, query) for query in queries]) > np.array(bounds)[:, None]
+    assert scan.looked_into(queries, 10, 0.5) == (opened.sum(axis=1).mean(), (opened @ sizes).mean())
+    assert scan.looked_into(queries, 10, np.inf) == (lists.count, 1_500)
 
 
 def test_lists_without_rows(made: tuple[StoredVectors, Lists], tmp_path: Path) -> None:
@@ -161,14 +263,14 @@ def test_lists_without_rows(made: tuple[StoredVectors, Lists], tmp_path: Path) -
     lists.write(tmp_path / "few.faiss")
     mapped = Lists.of(faiss.read_index(str(tmp_path / "few.faiss"), faiss.IO_FLAG_MMAP_IFC))
     for some in (lists, mapped):
-        found = Scan(some, NONE).candidates(few.take(np.arange(2)), 5, 24)
+        found = Scan(some, NONE).candidates(few.take(np.arange(2)), 5, 1.0, 5)
         assert [sorted(rows) for rows in found.tolist()] == [[NOTHING, NOTHING, 0, 1, 2]] * 2
 
 
 def test_integers_order_rows_as_floats_do(made: tuple[StoredVectors, Lists]) -> None:
     vectors, lists = made
     queries = gap_queries(vectors, np.arange(0, 1_500, 300), seed=5)
-    for query, rows in zip(queries, Scan(lists, NONE).candidates(queries, 40, 24), strict=True):
+    for query, rows in zip(queries, Scan(lists, NONE).candidates(queries, 40, np.inf), strict=True):
         exact = vectors.take(np.arange(1_500)) @ lists.basis.T @ (lists.basis @ query)
         np.testing.assert_allclose(exact[rows], np.sort(exact)[::-1][:40], atol=0.01)  # 8 bits a value, on both sides
 
@@ -179,34 +281,40 @@ def test_a_query_is_answered_alike_in_any_company(
     vectors, lists = made
     scan = Scan(lists, NONE)
     queries = gap_queries(vectors, np.arange(0, 1_500, 11), seed=5)
-    together = scan.candidates(queries, 30, 5)
+    together = scan.candidates(queries, 30, 0.5)
     monkeypatch.setattr(scan_module, "QUERIES_PER_PASS", 17)
-    np.testing.assert_array_equal(scan.candidates(queries, 30, 5, threads=3), together)
+    np.testing.assert_array_equal(scan.candidates(queries, 30, 0.5, threads=3), together)
     for number in range(0, len(queries), 20):
-        np.testing.assert_array_equal(scan.candidates(queries[number : number + 1], 30, 5)[0], together[number])
+        np.testing.assert_array_equal(scan.candidates(queries[number : number + 1], 30, 0.5)[0], together[number])
 
 
 # --- tuning ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_setting_reaches_the_target_at_the_least_cost(made: tuple[StoredVectors, Lists]) -> None:
+def test_the_setting_reaches_the_target_at_the_least_cost(
+    made: tuple[StoredVectors, Lists], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "DEPTHS", (24, 48, 96, 192, 384))
+    monkeypatch.setattr(tuning, "STEP", 0.25)
+    monkeypatch.setattr(tuning, "STEPS", 16)
     vectors, lists = made
-    _, queries, truth = making.tuning_queries(vectors)
+    own, queries, truth = making.tuning_queries(vectors)
     scan = Scan(lists, NONE)
-    setting, recall = tuning.tune(scan, vectors, queries, truth)
+    setting, recall = tuning.tune(scan, vectors, queries, truth, own)
 
-    def measured(nprobe: int, depth: int) -> float:
-        candidates = rows_from_lists(scan, Setting(nprobe=nprobe, depth=depth), queries, 10, 1_500)
-        return share_found(reranked(vectors, queries, candidates, 10, 1)[1], truth)
+    def measured(slack: float, depth: int) -> float:
+        candidates = rows_from_lists(scan, Setting(nprobe=1, depth=depth, slack=slack), queries, 10, 1_500)
+        return share_found(reranked(vectors, queries, candidates, 10, 1)[1], truth, own)
 
-    def cost(nprobe: int, depth: int) -> float:
-        return 1_500 * nprobe / 24 * 16 + tuning.RERANK_COST * depth * 32
+    def cost(slack: float, depth: int) -> float:
+        return scan.looked_into(queries, depth, slack)[1] * lists.lists.d + tuning.RERANK_COST * depth * 32
 
-    assert recall == measured(setting.nprobe, setting.depth) >= tuning.TARGET
-    for nprobe in range(1, 25):
-        for depth in tuning.DEPTHS:
-            if cost(nprobe, depth) < cost(setting.nprobe, setting.depth) and nprobe in tuning._ladder(24):
-                assert measured(nprobe, depth) < tuning.TARGET + tuning.MARGIN
+    assert recall == measured(setting.slack, setting.depth) >= tuning.TARGET + tuning.MARGIN
+    assert setting.nprobe == round(scan.looked_into(queries, setting.depth, setting.slack)[0])
+    for depth in tuning.DEPTHS:
+        for slack in np.arange(17) * 0.25:
+            if cost(slack, depth) < cost(setting.slack, setting.depth):
+                assert measured(slack, depth) < tuning.TARGET + tuning.MARGIN
 
 
 def test_a_target_out_of_reach_gives_the_best_there_is(
@@ -214,31 +322,29 @@ def test_a_target_out_of_reach_gives_the_best_there_is(
 ) -> None:
     vectors, lists = made
     monkeypatch.setattr(tuning, "DEPTHS", (10,))
+    monkeypatch.setattr(scan_module, "ALLOWANCE", 1e4)
     monkeypatch.setattr(tuning, "TARGET", 1.0)
-    _, queries, truth = making.tuning_queries(vectors)
+    own, queries, truth = making.tuning_queries(vectors)
     scan = Scan(lists, NONE)
-    setting, recall = tuning.tune(scan, vectors, queries, truth)
-    assert setting.depth == 10
+    setting, recall = tuning.tune(scan, vectors, queries, truth, own)
+    assert (setting.depth, setting.slack) == (10, 4.0)
     assert 0.3 < recall < 1.0
-    for nprobe in tuning._ladder(24):
-        assert tuning.recall_of(vectors, queries, scan.candidates(queries, 10, nprobe), truth) <= recall
+    for slack in (0.0, 0.5, 1.0, 2.0):
+        assert tuning.recall_of(vectors, queries, scan.candidates(queries, 10, slack), truth, own) <= recall
 
 
-def test_the_ladder_ends_at_all_lists() -> None:
-    for count in (1, 2, 5, 24, 1_732):
-        steps = list(tuning._ladder(count))
-        assert steps[0] == max(round(count / tuning.FINEST), 1)
-        assert steps[-1] == count
-        assert (np.diff(steps) > 0).all()
+@pytest.mark.parametrize("first", [0, 1, 77, 199, 200])
+def test_the_first_step_is_found_by_halving(first: int) -> None:
+    assert tuning._first_step(lambda step: step >= first) == first
 
 
 def test_options() -> None:
     options = SearchOptions(exact_rows=1_000)
     assert [options.kind(rows) for rows in (1, 1_000, 1_001)] == [FLAT, FLAT, LISTS]
-    assert SearchOptions().dimensions(10, 27) == 16
+    assert SearchOptions().dimensions(10, 27) == 27
     assert SearchOptions(index_bytes=10**9).dimensions(1_000, 512) == 512
     assert SearchOptions(index_bytes=1).dimensions(1_000, 512) == 16
-    size = SearchOptions(index_bytes=10_000_000).dimensions(100_000, 512) + 8
-    assert 100_000 * size <= 10_000_000 < 100_000 * (size + 16)
+    kept = SearchOptions(index_bytes=10_000_000).dimensions(100_000, 512)
+    assert 100_000 * bytes_of_row(kept) <= 10_000_000 < 100_000 * bytes_of_row(kept + 16)
     with pytest.raises(ValueError, match="--exact-rows -1: must be 0 or more"):
         BuildConfig(corpus=("a",), exact_rows=-1)

@@ -27,8 +27,19 @@ BYTES_AT_ONCE = 64
 FEW_BLOCKS = 8
 """Blocks that are added without a loop: with a loop for four, looking took a tenth longer."""
 
+AHEAD = ROWS
+"""Rows of a list that are asked for before they are looked at."""
+
+SOON = 8
+"""Rows that looked good and are asked for before they are multiplied."""
+
+BINS = 1_024
+
 ROW_BITS = 38
 """A key holds a product in its upper 26 bits and a row in its lower 38."""
+
+PLACE_BITS = 16
+"""A row of a tile stands above so many bits, which hold a query's place among those that are multiplied with it."""
 
 NOBODY = np.int32(np.iinfo(np.int32).max)
 """A threshold that no product exceeds."""
@@ -38,34 +49,42 @@ class Stored(NamedTuple):
     """Lists where they lie.
 
     Attributes:
-        codes: int64 [lists], address of the codes, uint8 [rows, d].
+        centroids: uint8 [lists, w], w a multiple of four; lists a multiple of ROWS, the last ones empty.
+        codes: int64 [lists], address of the codes of the first directions, uint8 [rows, first].
         rows: int64 [lists], address of the rows' numbers, int64 [rows].
         sizes: int64 [lists], rows in each.
+        first: how many directions these are.
+        values: address of the codes of all directions of all rows, uint8 [n, d].
         width: d.
     """
 
+    centroids: NDArray[np.uint8]
     codes: NDArray[np.int64]
     rows: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    first: int
+    values: int
     width: int
 
 
 class Asked(NamedTuple):
-    """Queries, and what each looks into.
+    """Queries, and what they ask for.
 
     Attributes:
-        factors: int8 [n, d], multiplied with codes; with zeros behind them up to a multiple of four.
+        near: int8 [n, w], multiplied with centroids.
+        opened: int32 [n], what the product of a centroid must exceed for its list to be looked into.
+        factors: int8 [n, d], multiplied with codes.
         first: int32 [n], what the sum over the first directions must exceed.
         least: int32 [n], what the sum over all directions must exceed.
-        queries: int32 [o], the queries that look into the first list, the second, and so on.
-        starts: int64 [lists + 1], where a list's queries begin.
+
+    Both kinds of factors have zeros behind them, up to a multiple of `BYTES_AT_ONCE`.
     """
 
+    near: NDArray[np.int8]
+    opened: NDArray[np.int32]
     factors: NDArray[np.int8]
     first: NDArray[np.int32]
     least: NDArray[np.int32]
-    queries: NDArray[np.int32]
-    starts: NDArray[np.int64]
 
 
 # --- in registers ----------------------------------------------------------------------------------------------------
@@ -121,12 +140,15 @@ def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: A
 
 
 def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> list[list[Any]]:
-    """Sums of ROWS rows with `vectors` vectors of queries: codes and their stride, packed factors and their steps."""
-    codes, stride, factors, steps = arguments
+    """Sums of ROWS rows with `vectors` vectors of queries.
+
+    The arguments are codes and their stride, packed factors and how far apart their vectors begin, and steps.
+    """
+    codes, stride, factors, apart, steps = arguments
     places = [[cgutils.alloca_once_value(builder, _NONE) for _ in range(vectors)] for _ in range(ROWS)]
     with cgutils.for_range(builder, steps) as loop:
-        of_vector = [builder.add(builder.mul(steps, _INT64(vector)), loop.index) for vector in range(vectors)]
-        starts = [builder.add(factors, builder.mul(each, _INT64(BYTES_AT_ONCE))) for each in of_vector]
+        here = builder.add(factors, builder.mul(loop.index, _INT64(BYTES_AT_ONCE)))
+        starts = [builder.add(here, builder.mul(apart, _INT64(vector))) for vector in range(vectors)]
         lanes = [_load(builder, start, _BYTES) for start in starts]
         column = builder.add(codes, builder.mul(loop.index, _INT64(4)))
         for row, sums in enumerate(places):
@@ -138,33 +160,54 @@ def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> lis
 
 
 def _above(vectors: int) -> Any:
-    """An instruction: which sums of ROWS rows exceed what their queries ask for, a bit each, uint32 [ROWS]."""
+    """An instruction: which sums of ROWS rows exceed what their queries ask for.
+
+    It writes 2^16 row + lane for each, int32, from `out` on, and gives where the next would go; what it writes behind
+    that, less than a vector, means nothing. Rows count from 0 and lanes from `lane`.
+    """
 
     @instruction
-    def above(_: Any, codes: Any, stride: Any, factors: Any, steps: Any, least: Any, hits: Any) -> Any:
+    def above(  # noqa: PLR0913
+        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, least: Any, lane: Any, out: Any
+    ) -> Any:
         def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-            *tile, least, hits = arguments
+            *tile, least, lane, out = arguments
             starts = [builder.add(least, _INT64(vector * 4 * LANES)) for vector in range(vectors)]
             bounds = [_load(builder, start, _SUMS) for start in starts]
+            first = builder.add(_spread(builder, builder.trunc(lane, _INT32)), ir.Constant(_SUMS, list(range(LANES))))
             for row, sums in enumerate(_tile(context, builder, tile, vectors)):
-                bits = _INT32(0)
                 for vector, (each, bound) in enumerate(zip(sums, bounds, strict=True)):
-                    mask = builder.bitcast(builder.icmp_signed(">", each, bound), _INT16)
-                    bits = builder.or_(bits, builder.shl(builder.zext(mask, _INT32), _INT32(LANES * vector)))
-                builder.store(bits, builder.inttoptr(builder.add(hits, _INT64(4 * row)), _INT32.as_pointer()))
-            return context.get_dummy_value()
+                    here = builder.add(first, ir.Constant(_SUMS, [(row << PLACE_BITS) + LANES * vector] * LANES))
+                    out = _write_where(context, builder, builder.icmp_signed(">", each, bound), here, out)
+            return out
 
-        return types.void(*_TILE, types.intp, types.intp), emit
+        return types.intp(*_TILE, types.intp, types.intp, types.intp), emit
 
     return above
 
 
-_TILE = (types.intp,) * 4
+def _write_where(context: Any, builder: Any, mask: Any, values: Any, out: Any) -> Any:
+    """The values where the mask is set, from an address on; where the next would go."""
+    bits = builder.bitcast(mask, _INT16)
+    start = builder.inttoptr(out, _SUMS.as_pointer())
+    if "+avx512f" in context.codegen().magic_tuple()[2]:  # a whole vector at a time, what counts first
+        compress = _declared(builder, f"llvm.x86.avx512.mask.compress.v{LANES}i32", _SUMS, [_SUMS, _SUMS, mask.type])
+        builder.store(builder.call(compress, [values, _NONE, mask]), start).align = 4
+    else:
+        kinds = [_SUMS, start.type, mask.type]
+        store = _declared(builder, f"llvm.masked.compressstore.v{LANES}i32", ir.VoidType(), kinds)
+        with builder.if_then(builder.icmp_unsigned("!=", bits, _INT16(0)), likely=False):
+            builder.call(store, [values, start, mask])
+    count = builder.zext(builder.ctpop(bits), _INT64)
+    return builder.add(out, builder.mul(count, _INT64(4)))
+
+
+_TILE = (types.intp,) * 5
 _above_one, _above_two = _above(1), _above(2)
 
 
 @instruction
-def _highest(_: Any, codes: Any, stride: Any, factors: Any, steps: Any, out: Any) -> Any:
+def _highest(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
     """The highest sum of ROWS rows for each query of a vector, int32 [LANES]."""
 
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
@@ -176,6 +219,48 @@ def _highest(_: Any, codes: Any, stride: Any, factors: Any, steps: Any, out: Any
         return context.get_dummy_value()
 
     return types.void(*_TILE, types.intp), emit
+
+
+@instruction
+def _sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
+    """The sums of ROWS rows with one vector of queries: int32 [ROWS, LANES]."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        *tile, out = arguments
+        for row, (sums,) in enumerate(_tile(context, builder, tile, 1)):
+            here = builder.add(out, _INT64(row * BYTES_AT_ONCE))
+            builder.store(sums, builder.inttoptr(here, _SUMS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(*_TILE, types.intp), emit
+
+
+@instruction
+def _turn(_: Any, addresses: Any, offset: Any, out: Any) -> Any:
+    """BYTES_AT_ONCE from each of LANES addresses and an offset, four bytes of each side by side: int32 [LANES, LANES].
+
+    Squares of 1, 2, 4 and 8 change places with those across the diagonal.
+    """
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        addresses, offset, out = arguments
+        starts = [_load(builder, builder.add(addresses, _INT64(8 * lane)), _INT64) for lane in range(LANES)]
+        rows = [_load(builder, builder.add(start, offset), _SUMS) for start in starts]
+        for side in (1, 2, 4, 8):
+            upper = [lane if not lane & side else LANES + lane - side for lane in range(LANES)]
+            lower = [lane + side if not lane & side else LANES + lane for lane in range(LANES)]
+            for row in range(LANES):
+                if not row & side:
+                    pair = rows[row], rows[row + side]
+                    rows[row], rows[row + side] = (
+                        builder.shuffle_vector(*pair, ir.Constant(_SUMS, places)) for places in (upper, lower)
+                    )
+        for lane, row in enumerate(rows):
+            here = builder.add(out, _INT64(lane * BYTES_AT_ONCE))
+            builder.store(row, builder.inttoptr(here, _SUMS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), emit
 
 
 @instruction
@@ -213,13 +298,19 @@ def _product(_: Any, codes: Any, factors: Any, length: Any) -> Any:
 
 
 @instruction
-def _lowest_bit(_: Any, bits: Any) -> Any:
-    """The place of the lowest bit that is set; there must be one."""
+def _prefetch(_: Any, start: Any, length: Any) -> Any:
+    """Ask for so many bytes before they are needed; nothing has to lie there."""
 
-    def emit(_: Any, builder: Any, __: Any, arguments: list[Any]) -> Any:
-        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), _INT64)
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        start, length = arguments
+        address = ir.IntType(8).as_pointer()
+        fetch = _declared(builder, "llvm.prefetch.p0", ir.VoidType(), [address, _INT32, _INT32, _INT32])
+        with cgutils.for_range_slice(builder, _INT64(0), length, _INT64(BYTES_AT_ONCE)) as (offset, _):
+            here = builder.inttoptr(builder.add(start, offset), address)
+            builder.call(fetch, [here, _INT32(0), _INT32(3), _INT32(1)])
+        return context.get_dummy_value()
 
-    return types.intp(types.uint32), emit
+    return types.void(types.intp, types.intp), emit
 
 
 # --- functions of arrays ---------------------------------------------------------------------------------------------
@@ -232,38 +323,84 @@ def _at(array: NDArray[Any]) -> Any:
 
 
 @compiled
-def _packed(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int) -> NDArray[np.int32]:
-    """Factors as tiles read them, four of each query of a vector side by side: int32 [vectors, steps, LANES]."""
-    fours = factors.view(np.int32)
-    packed = np.zeros((-(-len(queries) // LANES), steps, LANES), np.int32)
-    for place in range(len(queries)):
-        vector, lane = packed[place // LANES], place % LANES
-        for step in range(steps):
-            vector[step, lane] = fours[queries[place], step]
+def _pack(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int, packed: NDArray[np.int32]) -> None:
+    """Factors as tiles read them, four of each query of a vector side by side; behind the last query stands any.
+
+    Args:
+        factors: int8 [n, f], f a multiple of `BYTES_AT_ONCE`.
+        queries: int32 [m], at least one.
+        steps: fours that are wanted.
+        packed: int32 [vectors, at least the steps, LANES], filled.
+    """
+    addresses, last = np.empty(LANES, np.int64), len(queries) - 1
+    for vector in range(-(-len(queries) // LANES)):
+        for lane in range(LANES):
+            addresses[lane] = _at(factors) + queries[min(vector * LANES + lane, last)] * factors.shape[1]
+        for block in range(-(-steps // LANES)):
+            _turn(_at(addresses), block * BYTES_AT_ONCE, _at(packed[vector]) + block * LANES * BYTES_AT_ONCE)
+
+
+@compiled
+def _room(queries: int, steps: int) -> NDArray[np.int32]:
+    """For packed factors: int32 [vectors, the steps or a few more, LANES]."""
+    return np.empty((-(-queries // LANES), -(-steps // LANES) * LANES, LANES), np.int32)
+
+
+@compiled
+def _packed(factors: NDArray[np.int8], steps: int) -> NDArray[np.int32]:
+    """Those of all queries."""
+    packed = _room(len(factors), steps)
+    if len(factors):
+        _pack(factors, np.arange(len(factors)).astype(np.int32), steps, packed)
     return packed
 
 
 @compiled
 def products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.int32]:
-    """All products of rows and queries, one by one: uint8 [n, d] and int8 [m, d] -> int32 [m, n]."""
+    """All products of rows and queries.
+
+    Args:
+        codes: uint8 [n, d], contiguous, n a multiple of ROWS and d of four.
+        factors: int8 [m, d], with zeros behind them up to a multiple of `BYTES_AT_ONCE`.
+
+    Returns:
+        int32 [m, n].
+    """
+    steps = codes.shape[1] // 4
+    packed, sums = _packed(factors, steps), np.empty((ROWS, LANES), np.int32)
     out = np.empty((len(factors), len(codes)), np.int32)
-    length, wide = codes.shape[1], factors.shape[1]
-    for query in range(len(factors)):
-        for row in range(len(codes)):
-            out[query, row] = _product(_at(codes) + row * length, _at(factors) + query * wide, length)
+    for top in range(0, len(codes), ROWS):
+        for vector in range(len(packed)):
+            _sums(_at(codes[top:]), codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
+            for lane in range(min(LANES, len(factors) - vector * LANES)):
+                for row in range(ROWS):
+                    out[vector * LANES + lane, top + row] = sums[row, lane]
     return out
 
 
 @compiled
 def turned(queries: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Products float32 [n, D] and [d, D] -> [n, d], one by one: a matrix product rounds by the neighbours."""
-    out = np.empty((len(queries), len(directions)), np.float32)
-    for number in range(len(queries)):
-        for direction in range(len(directions)):
-            total = np.float32(0)
+    """Products float32 [n, D] and [d, D] -> [n, d], each by itself: a matrix product rounds by the neighbours."""
+    count = len(directions)
+    out = np.empty((len(queries), count), np.float32)
+    for first in range(0, count, 4):  # four share what is read of a query; the last ones are multiplied twice
+        a, b, c, d = (
+            min(first, count - 1),
+            min(first + 1, count - 1),
+            min(first + 2, count - 1),
+            min(first + 3, count - 1),
+        )
+        for number in range(len(queries)):
+            sums = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
             for place in range(queries.shape[1]):
-                total += queries[number, place] * directions[direction, place]
-            out[number, direction] = total
+                one = queries[number, place]
+                sums = (
+                    sums[0] + one * directions[a, place],
+                    sums[1] + one * directions[b, place],
+                    sums[2] + one * directions[c, place],
+                    sums[3] + one * directions[d, place],
+                )
+            out[number, a], out[number, b], out[number, c], out[number, d] = sums
     return out
 
 
@@ -273,52 +410,63 @@ def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> ND
 
     Args:
         codes: uint8 [n, d], contiguous; rows after the last whole block are left out.
-        factors: int8 [m, d], with zeros behind them up to a multiple of four.
+        factors: int8 [m, d], with zeros behind them up to a multiple of `BYTES_AT_ONCE`.
 
     Returns:
         int32 [m, n // ROWS].
     """
     steps, blocks = codes.shape[1] // 4, len(codes) // ROWS
-    packed = _packed(factors, np.arange(len(factors)).astype(np.int32), steps)
+    packed = _packed(factors, steps)
     out, sums = np.empty((len(factors), blocks), np.int32), np.empty(LANES, np.int32)
     for block in range(blocks):
         rows = _at(codes[block * ROWS :])
         for vector in range(len(packed)):
-            _highest(rows, codes.shape[1], _at(packed[vector]), steps, _at(sums))
+            _highest(rows, codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
             for lane in range(min(LANES, len(factors) - vector * LANES)):
                 out[vector * LANES + lane, block] = sums[lane]
     return out
 
 
 @compiled
-def _keep(asked: Asked, bits: Any, lane: int, row: tuple[int, int, int], found: tuple[Any, Any], count: Any) -> Any:
-    """Multiply a row with the queries whose bits are set, and note it where the product is high enough.
+def _above_bounds(
+    tile: tuple[int, int],
+    packed: NDArray[np.int32],
+    vectors: int,
+    steps: int,
+    bounds: NDArray[np.int32],
+    high: NDArray[np.int32],
+) -> int:
+    """Which products of a tile exceed their bounds.
 
     Args:
-        asked: the queries.
-        bits: which queries, the lowest bit for the one at `lane`.
-        lane: a place in `asked.queries`.
-        row: address of the codes, how many they are, and the row's number.
-        found: what is filled.
-        count: how much of it is.
+        tile: address of ROWS rows of codes, and how long they are.
+        packed: int32 [at least the vectors, some, LANES].
+        vectors: how many of these are used.
+        steps: fours of directions.
+        bounds: int32 [vectors * LANES].
+        high: int32 [(ROWS * vectors + 1) * LANES], filled with rows and lanes.
+
+    Returns:
+        How many there are.
     """
-    (codes, length, number), (queries, keys) = row, found
-    while bits:
-        query = asked.queries[lane + _lowest_bit(bits)]
-        bits &= np.uint32(bits - np.uint32(1))
-        product = _product(codes, _at(asked.factors) + query * asked.factors.shape[1], length)
-        queries[count], keys[count] = query, np.int64(product) * -(1 << ROW_BITS) + number
-        count += np.int64(product > asked.least[query])  # instead of a jump that no processor foresees
-    return count
+    apart, out = packed.shape[1] * BYTES_AT_ONCE, _at(high)
+    for vector in range(0, vectors - 1, 2):
+        factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
+        out = _above_two(tile[0], tile[1], factors, apart, steps, least, vector * LANES, out)
+    if vectors % 2:
+        vector = vectors - 1
+        factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
+        out = _above_one(tile[0], tile[1], factors, apart, steps, least, vector * LANES, out)
+    return (out - _at(high)) // 4
 
 
 @compiled
-def _thresholds(asked: Asked, mine: NDArray[np.int32]) -> NDArray[np.int32]:
-    """What each lane's query asks of the first directions: int32 [vectors * LANES], `NOBODY` behind the last."""
-    least = np.full(-(-len(mine) // LANES) * LANES, NOBODY, np.int32)
-    for place in range(len(mine)):
-        least[place] = asked.first[mine[place]]
-    return least
+def _bound(least: NDArray[np.int32], queries: NDArray[np.int32], bounds: NDArray[np.int32]) -> None:
+    """What each lane's query asks for, `NOBODY` behind the last."""
+    for place in range(len(queries)):
+        bounds[place] = least[queries[place]]
+    for place in range(len(queries), -(-len(queries) // LANES) * LANES):
+        bounds[place] = NOBODY
 
 
 @compiled
@@ -331,67 +479,167 @@ def _copy(start: int, count: int, places: NDArray[np.uint8]) -> None:
 
 @compiled
 def _look_into(
-    stored: Stored, asked: Asked, steps: int, place: tuple[int, int], found: tuple[Any, Any], count: int
-) -> tuple[int, int]:
+    stored: Stored,
+    asked: Asked,
+    place: tuple[int, int],
+    room: tuple[Any, Any, Any, Any, Any],
+    found: NDArray[np.int64],
+    count: Any,
+) -> tuple[Any, Any]:
     """One list from a row on, until there may be no room for what is found: what is found by then, and the next row."""
-    number, first = place
-    start, stop = asked.starts[number], asked.starts[number + 1]
-    mine = asked.queries[start:stop]
-    packed, least, hits = _packed(asked.factors, mine, steps), _thresholds(asked, mine), np.empty(ROWS, np.uint32)
-    codes, rows, size, width = stored.codes[number], stored.rows[number], stored.sizes[number], stored.width
-    numbers = numba.carray(pointer(rows), (size,), np.int64)
-    last = np.zeros(ROWS * width, np.uint8)
-    for top in range(first, size, ROWS):
+    (number, start), (mine, packed, bounds, high, last) = place, room
+    codes, size, width = stored.codes[number], stored.sizes[number], stored.first
+    numbers = numba.carray(pointer(stored.rows[number]), (size,), np.int64)
+    _pack(asked.factors, mine, width // 4, packed)
+    _bound(asked.first, mine, bounds)
+    for top in range(start, size, ROWS):
         here = min(ROWS, size - top)
-        if count + here * len(mine) >= len(found[0]):
+        if count + here * len(mine) >= len(found):
             return count, top
         tile = codes + top * width
+        _prefetch(tile + AHEAD * width, ROWS * width)
         if here < ROWS:
             _copy(tile, here * width, last)
             tile = _at(last)
-        for vector in range(0, len(packed), 2):
-            factors = _at(packed) + vector * steps * BYTES_AT_ONCE
-            bounds = _at(least) + vector * 4 * LANES
-            if vector + 1 < len(packed):
-                _above_two(tile, width, factors, steps, bounds, _at(hits))
-            else:
-                _above_one(tile, width, factors, steps, bounds, _at(hits))
-            for row in range(here):
-                if hits[row]:
-                    one = tile + row * width, width, numbers[top + row]
-                    count = _keep(asked, hits[row], start + vector * LANES, one, found, count)
+        for each in high[: _above_bounds((tile, width), packed, -(-len(mine) // LANES), width // 4, bounds, high)]:
+            row = top + (each >> PLACE_BITS)
+            found[count] = (numbers[min(row, size - 1)] << PLACE_BITS) + mine[each & ((1 << PLACE_BITS) - 1)]
+            count += np.int64(row < size)
     return count, size
 
 
 @compiled
 def look(
-    stored: Stored,
-    asked: Asked,
-    steps: int,
-    numbers: NDArray[np.int64],
-    place: tuple[int, int],
-    found: tuple[NDArray[np.int32], NDArray[np.int64]],
+    stored: Stored, asked: Asked, tiles: NDArray[np.int64], place: tuple[int, Any], found: NDArray[np.int64]
 ) -> tuple[int, tuple[int, int]]:
-    """Find the rows of some lists whose products are high enough, as far as there is room for them.
+    """Find the rows of some lists whose first sums are high enough, as far as there is room for them.
 
     Args:
         stored: all lists.
-        asked: the queries.
-        steps: fours of directions that are looked at first.
-        numbers: int64 [l], the lists to look into.
-        place: where to begin, a place in `numbers` and a row of that list.
-        found: int32 [f] and int64 [f], filled with queries and keys; room for ROWS rows of every query and one more.
+        asked: the queries, at most 2^PLACE_BITS.
+        tiles: int64 [t], which ROWS lists to look into: the first ROWS, the second, and so on.
+        place: where to begin, a list, counted along the tiles, and one of its rows.
+        found: int64 [f], filled with rows, and queries in the lower `PLACE_BITS`; room for ROWS rows of every query and
+            one more.
 
     Returns:
-        How many were found, and where to go on; at l if this is all.
+        How many were found, and where to go on; at ROWS t if this is all.
     """
     count: Any = np.int64(0)  # a plain 0 is a type of its own to Numba, and all would be compiled twice
-    number, row = place
-    while number < len(numbers):
-        one = numbers[number]
-        if asked.starts[one] < asked.starts[one + 1]:
-            count, row = _look_into(stored, asked, steps, (one, row), found, count)
-            if row < stored.sizes[one]:
-                return count, (number, row)
-        number, row = number + 1, 0
-    return count, (number, row)
+    queries, wide = len(asked.factors), stored.centroids.shape[1]
+    near, vectors = _packed(asked.near, wide // 4), -(-queries // LANES)
+    opened, bounds = np.empty(vectors * LANES, np.int32), np.empty(vectors * LANES, np.int32)
+    _bound(asked.opened, np.arange(queries).astype(np.int32), opened)
+    high = np.empty((ROWS * vectors + 1) * LANES, np.int32)
+    packed, last = _room(queries, stored.first // 4), np.zeros(ROWS * stored.first, np.uint8)
+    mine, sizes = np.empty((ROWS, queries), np.int32), np.zeros(ROWS, np.int64)
+    position, row = place
+    tile: Any = np.int64(-1)
+    while position < ROWS * len(tiles):
+        if tile != position // ROWS:
+            tile = position // ROWS
+            centroids = _at(stored.centroids) + tiles[tile] * ROWS * wide
+            for one in range(ROWS):
+                sizes[one] = 0
+            for each in high[: _above_bounds((centroids, wide), near, vectors, wide // 4, opened, high)]:
+                one = each >> PLACE_BITS
+                mine[one, sizes[one]] = each & ((1 << PLACE_BITS) - 1)
+                sizes[one] += 1
+        one = position % ROWS
+        number = tiles[tile] * ROWS + one
+        if sizes[one] and stored.sizes[number]:
+            room = mine[one, : sizes[one]], packed, bounds, high, last
+            count, row = _look_into(stored, asked, (number, row), room, found, count)
+            if row < stored.sizes[number]:
+                return count, (position, row)
+        position, row = position + 1, np.int64(0)
+    return count, (position, row)
+
+
+@compiled
+def count_rows(found: NDArray[np.int64], near: int, counts: NDArray[np.int64]) -> None:
+    """Add to the counts of every `near` rows: found as `look` fills it, counts int64 [rows / near]."""
+    for each in found:
+        counts[(each >> PLACE_BITS) // near] += 1
+
+
+@compiled
+def put_rows(found: NDArray[np.int64], near: int, places: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    """Put what was found where the places of every `near` rows say, and move these on."""
+    for each in found:
+        group = (each >> PLACE_BITS) // near
+        out[places[group]] = each
+        places[group] += 1
+
+
+@compiled
+def multiply_rows(
+    stored: Stored, asked: Asked, found: NDArray[np.int64], queries: NDArray[np.int32], keys: NDArray[np.int64]
+) -> int:
+    """Multiply rows with queries over all directions, and keep those whose products are high enough.
+
+    Args:
+        stored: all rows.
+        asked: the queries.
+        found: int64 [f], as `look` fills it; best about in the order of the rows.
+        queries: int32 [f], filled.
+        keys: int64 [f], filled: the highest product has the lowest key, and of equal ones the lowest row.
+
+    Returns:
+        How many are left.
+    """
+    count: Any = np.int64(0)
+    factors, apart = _at(asked.factors), asked.factors.shape[1]
+    for place in range(len(found)):
+        later = found[min(place + SOON, len(found) - 1)] >> PLACE_BITS
+        _prefetch(stored.values + later * stored.width, stored.width)
+        row, query = found[place] >> PLACE_BITS, found[place] & ((1 << PLACE_BITS) - 1)
+        product = _product(stored.values + row * stored.width, factors + query * apart, stored.width)
+        queries[count], keys[count] = query, np.int64(product) * -(1 << ROW_BITS) + row
+        count += np.int64(product > asked.least[query])  # instead of a jump that no processor foresees
+    return count
+
+
+@compiled
+def highest(numbers: NDArray[np.int32], rank: int) -> NDArray[np.int32]:
+    """The so manieth highest of every line, by counting: int32 [n, m], 1 <= rank <= m -> int32 [n]."""
+    out = np.empty(len(numbers), np.int32)
+    counts, some = np.empty(BINS + 1, np.int64), np.empty(numbers.shape[1], np.int32)
+    for line in range(len(numbers)):
+        each, low, high = numbers[line], np.int64(2**31), np.int64(-(2**31))
+        for number in each:
+            low, high = min(low, np.int64(number)), max(high, np.int64(number))
+        shift = 0
+        while (high - low) >> shift >= BINS:
+            shift += 1
+        for bin_ in range(BINS + 1):
+            counts[bin_] = 0
+        for number in each:
+            counts[(number - low) >> shift] += 1
+        bin_, above = BINS, np.int64(0)
+        while above + counts[bin_] < rank:
+            above += counts[bin_]
+            bin_ -= 1
+        count: Any = 0
+        for number in each:
+            some[count] = number
+            count += np.int64((number - low) >> shift == bin_)
+        out[line] = np.sort(some[:count])[count - (rank - above)]
+    return out
+
+
+@compiled
+def every(stored: Stored, share: int) -> NDArray[np.uint8]:
+    """The codes of every so manieth row, counted along the lists: uint8 [rows / share, d]."""
+    total = 0
+    for size in stored.sizes:
+        total += size
+    out = np.empty((-(-total // share), stored.width), np.uint8)
+    count, before = 0, 0
+    for number in range(len(stored.sizes)):
+        size = stored.sizes[number]
+        while count * share < before + size:
+            _copy(stored.codes[number] + (count * share - before) * stored.width, stored.width, out[count])
+            count += 1
+        before += size
+    return out

@@ -1,9 +1,15 @@
 """The lists: made, added to, written. One FAISS file, ids are rows; `scan` looks into it where it lies on the disk.
 
-Vectors are turned onto the principal directions of a sample and the last of these are left out; what is kept is stored
-with 8 bits a value. In that space k-means finds centroids, and every row goes to the list of the nearest one.
+Vectors are turned onto the principal directions of a sample, and every value is stored with 8 bits. The first quarter
+of the directions, in which most of the variance lies, is what the lists hold (FAISS's `IndexIVFScalarQuantizer`); all
+directions of each row stand behind them, by row (`IndexScalarQuantizer`), for the rows that look good by the first. To
+FAISS it is an `IndexRefine` of the two.
+
+Lists are many and short. k-means takes them in two steps, first the square root of their number, then that many in each
+of these, from a sample; and all rows move them once, to where the rows that are nearest to each have their mean.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,30 +18,43 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from build_index.search_index.options import first_directions
 from build_index.search_index.stored import StoredVectors
 
-ROWS_PER_CENTROID = 64
+SAMPLE_ROWS = 10
 """Rows that k-means sees for each centroid, drawn from all parts."""
 
 LEAST_SAMPLE = 16_384
+"""Rows that k-means sees at least, and from which directions are learned."""
+
+AT_ONCE = 256
+"""So many centroids are found in one step."""
 
 ITERATIONS = 10
 
 SEED = 0
 
+FACTOR_FOR_OTHERS = 100
+"""Candidates for each row wanted, for readers that search with FAISS alone."""
+
+CELLS = 8
+"""Where centroids are many, a row's nearest is looked for in so many of the groups that they form."""
+
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """A FAISS index of lists behind a change of basis, taken apart.
+    """A FAISS index of lists and of all values behind them, taken apart.
 
     Attributes:
         whole: what is written to the disk.
-        inner: the lists.
+        lists: those of the first directions, faiss.IndexIVFScalarQuantizer.
+        values: all directions of every row, faiss.IndexScalarQuantizer.
         basis: float32 [kept, d], the directions that are kept.
     """
 
-    whole: faiss.IndexPreTransform
-    inner: Any  # faiss.IndexIVFScalarQuantizer, of which the stubs do not know every method
+    whole: faiss.IndexRefine
+    lists: Any  # of which the stubs do not know every method
+    values: Any
     basis: NDArray[np.float32]
 
     @classmethod
@@ -45,49 +64,94 @@ class Lists:
         Raises:
             ValueError: it is another kind of index.
         """
-        chain: Any = getattr(whole, "chain", None)  # a vector of C++
-        if not isinstance(whole, faiss.IndexPreTransform) or chain.size() != 1:
-            raise ValueError(f"expected one change of basis before the lists, found {type(whole).__name__}")
-        transform = faiss.downcast_VectorTransform(chain.at(0))
-        inner = faiss.downcast_index(whole.index)
-        if not isinstance(transform, faiss.LinearTransform) or transform.have_bias:
-            raise ValueError(f"expected a linear map without bias, found {type(transform).__name__}")
-        if not isinstance(inner, faiss.IndexIVFScalarQuantizer):
-            raise ValueError(f"expected lists of 8-bit values, found {type(inner).__name__}")
-        basis = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
-        return cls(whole, inner, basis)
+        if not isinstance(whole, faiss.IndexRefine):
+            raise ValueError(f"expected lists with all values behind them, found {type(whole).__name__}")
+        first, lists = _turned(whole.base_index)
+        basis, values = _turned(whole.refine_index)
+        if not isinstance(lists, faiss.IndexIVFScalarQuantizer):
+            raise ValueError(f"expected lists of 8-bit values, found {type(lists).__name__}")
+        if not isinstance(values, faiss.IndexScalarQuantizer):
+            raise ValueError(f"expected 8-bit values by row, found {type(values).__name__}")
+        if not np.array_equal(first, basis[: len(first)]) or values.ntotal != lists.ntotal:
+            raise ValueError("expected lists of the first directions of the values by row")
+        return cls(whole, lists, values, basis)
+
+    @classmethod
+    def empty(cls, basis: NDArray[np.float32], centroids: NDArray[np.float32], sample: NDArray[np.float32]) -> "Lists":
+        """Lists without rows.
+
+        Args:
+            basis: float32 [kept, d].
+            centroids: float32 [lists, first], the first directions.
+            sample: float32 [n, kept], whose ranges are what 8 bits can say.
+        """
+        (kept, _), (count, first) = basis.shape, centroids.shape
+        bits, product = faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        quantizer = faiss.IndexFlatIP(first)
+        quantizer.add(centroids)
+        lists = faiss.IndexIVFScalarQuantizer(quantizer, first, count, bits, product)
+        lists.by_residual = False
+        lists.train(np.ascontiguousarray(sample[:, :first]))
+        values = faiss.IndexScalarQuantizer(kept, bits, product)
+        values.train(sample)
+        base = faiss.IndexPreTransform(_transform(basis[:first]), lists)
+        whole = faiss.IndexRefine(base, faiss.IndexPreTransform(_transform(basis), values))
+        whole.k_factor = FACTOR_FOR_OTHERS
+        return cls(whole, lists, values, basis)
 
     @property
     def count(self) -> int:
         """Lists."""
-        return self.inner.nlist
+        return self.lists.nlist
 
     def centroids(self) -> NDArray[np.float32]:
-        """float32 [lists, kept]."""
-        return self.inner.quantizer.reconstruct_n(0, self.count)
+        """float32 [lists, first]."""
+        return self.lists.quantizer.reconstruct_n(0, self.count)
 
-    def codes(self, number: int) -> NDArray[np.uint8]:
-        """Those of one list where they lie: uint8 [rows, kept]."""
-        stored = self.inner.invlists
-        size, kept = stored.list_size(number), len(self.basis)
-        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(stored.get_codes(number), size * kept).reshape(size, kept)
+    def codes(self) -> NDArray[np.uint8]:
+        """All values where they lie: uint8 [rows, kept]."""
+        rows, kept = self.values.ntotal, len(self.basis)
+        if not rows:
+            return np.zeros((0, kept), np.uint8)
+        codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self.values.codes.data(), rows * kept).reshape(rows, kept)
         return codes
 
     def add(self, vectors: StoredVectors) -> None:
         """Put every row into a list that is in none yet."""
-        nearest = faiss.IndexFlatL2(self.inner.d)
-        nearest.add(self.centroids())
-        for first, block in vectors.blocks(self.inner.ntotal):
-            kept = np.ascontiguousarray(block @ self.basis.T)
-            _, lists = nearest.search(kept, 1)
-            rows, places = np.arange(first, first + len(block)), np.ascontiguousarray(lists[:, 0])
-            pointers = (faiss.swig_ptr(each) for each in (kept, rows, places))
-            self.inner.add_core(len(block), *pointers)
-        self.whole.ntotal = self.inner.ntotal
+        nearest, first = nearest_of(self.centroids()), self.lists.d
+        for start, block in vectors.blocks(self.lists.ntotal):
+            turned = np.ascontiguousarray(block @ self.basis.T)
+            front = np.ascontiguousarray(turned[:, :first])
+            rows, places = np.arange(start, start + len(block)), nearest(front)
+            self.lists.add_core(len(block), *(faiss.swig_ptr(each) for each in (front, rows, places)))
+            self.values.add(turned)
+        for each in (self.whole, self.whole.base_index, self.whole.refine_index):
+            each.ntotal = self.lists.ntotal
 
     def write(self, path: Path) -> None:
         """Write the file."""
         faiss.write_index(self.whole, str(path))
+
+
+def _turned(index: faiss.Index) -> tuple[NDArray[np.float32], Any]:
+    """The basis of a change of basis, and what stands behind it."""
+    changed = faiss.downcast_index(index)
+    chain: Any = getattr(changed, "chain", None)  # a vector of C++
+    if not isinstance(changed, faiss.IndexPreTransform) or chain.size() != 1:
+        raise ValueError(f"expected one change of basis, found {type(changed).__name__}")
+    transform = faiss.downcast_VectorTransform(chain.at(0))
+    if not isinstance(transform, faiss.LinearTransform) or transform.have_bias:
+        raise ValueError(f"expected a linear map without bias, found {type(transform).__name__}")
+    basis = faiss.vector_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+    return basis, faiss.downcast_index(changed.index)
+
+
+def _transform(basis: NDArray[np.float32]) -> faiss.LinearTransform:
+    kept, dimension = basis.shape
+    transform = faiss.LinearTransform(dimension, kept, False)  # noqa: FBT003
+    faiss.copy_array_to_vector(basis.ravel(), transform.A)
+    transform.is_trained = True
+    return transform
 
 
 def train(vectors: StoredVectors, rows: NDArray[np.int64], count: int, kept: int) -> Lists:
@@ -99,29 +163,70 @@ def train(vectors: StoredVectors, rows: NDArray[np.int64], count: int, kept: int
         count: lists.
         kept: directions.
     """
-    sample = vectors.take(rows)
+    some = np.random.Generator(np.random.PCG64(SEED)).permutation(len(rows))[:LEAST_SAMPLE]
+    sample = vectors.take(rows[np.sort(some)])
     basis = principal_directions(sample, kept)
-    turned = np.ascontiguousarray(sample @ basis.T)
+    front = basis[: first_directions(kept)]
+    pieces = (vectors.take(rows[start : start + LEAST_SAMPLE]) for start in range(0, len(rows), LEAST_SAMPLE))
+    centroids = centroids_of(np.concatenate([piece @ front.T for piece in pieces]), count)
+    return Lists.empty(basis, moved(centroids, vectors, front), np.ascontiguousarray(sample @ basis.T))
+
+
+def centroids_of(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """By k-means, in two steps where they are many: float32 [n, d] -> [count, d]."""
+    if count <= AT_ONCE:
+        return _kmeans(rows, count)
+    groups = nearest_of(_kmeans(rows, round(count**0.5)))(rows)
+    sizes = np.bincount(groups)
+    ends = np.rint(np.cumsum(sizes) * (count / len(rows))).astype(np.int64)
+    counts = np.diff(ends, prepend=0).tolist()  # in proportion to their rows, and never more than these
+    return np.concatenate([_kmeans(rows[groups == group], counts[group]) for group in np.flatnonzero(counts).tolist()])
+
+
+def _kmeans(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    dimension, most = rows.shape[1], max(-(-len(rows) // count), 1)
     clustering = faiss.Kmeans(
-        kept,
-        count,
-        niter=ITERATIONS,
-        seed=SEED,
-        min_points_per_centroid=1,
-        max_points_per_centroid=max(ROWS_PER_CENTROID, -(-len(rows) // count)),
+        dimension, count, niter=ITERATIONS, seed=SEED, min_points_per_centroid=1, max_points_per_centroid=most
     )
-    clustering.train(turned)
-    quantizer = faiss.IndexFlatIP(kept)
-    quantizer.add(np.asarray(clustering.centroids))
-    inner = faiss.IndexIVFScalarQuantizer(
-        quantizer, kept, count, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
-    )
-    inner.by_residual = False
-    inner.train(turned)
-    transform = faiss.LinearTransform(vectors.dimension, kept, False)  # noqa: FBT003
-    faiss.copy_array_to_vector(basis.ravel(), transform.A)
-    transform.is_trained = True
-    return Lists(faiss.IndexPreTransform(transform, inner), inner, basis)
+    clustering.train(rows)
+    return np.asarray(clustering.centroids)
+
+
+def moved(centroids: NDArray[np.float32], vectors: StoredVectors, basis: NDArray[np.float32]) -> NDArray[np.float32]:
+    """To the means of the rows that are nearest to each, without those that none is nearest to: float32 [lists, first].
+
+    Args:
+        centroids: float32 [lists, first].
+        vectors: all rows.
+        basis: float32 [first, d], the directions that centroids have.
+    """
+    nearest, sums = nearest_of(centroids), np.zeros(centroids.shape, np.float64)
+    sizes = np.zeros(len(centroids), np.int64)
+    for _, block in vectors.blocks():
+        turned = block @ basis.T
+        lists = nearest(turned)
+        order = np.argsort(lists, kind="stable")
+        here, starts = np.unique(lists[order], return_index=True)
+        sums[here] += np.add.reduceat(turned[order], starts, axis=0, dtype=np.float64)
+        sizes += np.bincount(lists, minlength=len(sizes))
+    filled = sizes > 0
+    return (sums[filled] / sizes[filled, None]).astype(np.float32)
+
+
+def nearest_of(centroids: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:
+    """What finds the nearest centroid of rows; where centroids are many, now and then one that is nearly as near."""
+    count, dimension = centroids.shape
+    if count <= AT_ONCE:
+        index: faiss.Index = faiss.IndexFlatL2(dimension)
+    else:
+        cells = faiss.IndexFlatL2(dimension)
+        cells.add(_kmeans(centroids, round(count**0.5)))
+        inner = faiss.IndexIVFFlat(cells, dimension, cells.ntotal)
+        inner.train(centroids)  # which leaves the groups as they are
+        inner.nprobe = CELLS
+        index = inner
+    index.add(centroids)
+    return lambda rows: np.ascontiguousarray(index.search(np.ascontiguousarray(rows), 1)[1][:, 0])
 
 
 def principal_directions(sample: NDArray[np.float32], kept: int) -> NDArray[np.float32]:
@@ -136,4 +241,4 @@ def principal_directions(sample: NDArray[np.float32], kept: int) -> NDArray[np.f
 
 def sample_size(count: int) -> int:
     """Rows to learn so many lists from."""
-    return max(ROWS_PER_CENTROID * count, LEAST_SAMPLE)
+    return max(SAMPLE_ROWS * count, LEAST_SAMPLE)

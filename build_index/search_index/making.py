@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from build_index.search_index.exact import exact_rows
 from build_index.search_index.lists import Lists, sample_size, train
-from build_index.search_index.options import BYTES_OF_ID, DIMENSIONS_STEP, LISTS, SearchOptions, list_count
+from build_index.search_index.options import DIMENSIONS_STEP, LISTS, SearchOptions, bytes_of_row, list_count
 from build_index.search_index.queries import gap_queries
 from build_index.search_index.scan import Scan
 from build_index.search_index.state import Learned, SearchState, state_of
@@ -40,16 +40,16 @@ def make_lists(vectors: StoredVectors, options: SearchOptions, earlier: Index | 
     grown = _grown(vectors, options, earlier)
     if grown is not None:
         lists, learned = grown
-        setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth)
+        setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth, rows)
         if still_serves(learned, setting, recall):
             return lists, SearchState(options=options, search=setting, learned=learned)
     count = min(list_count(len(vectors.alive)), len(vectors.alive))
     kept = options.dimensions(vectors.rows, vectors.dimension)
     lists = train(vectors, vectors.sample(sample_size(count), without=rows), count, kept)
     lists.add(vectors)
-    setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth)
-    share = setting.nprobe / count
-    learned = Learned(lists=count, dimensions=kept, rows=vectors.rows, recall=recall, share=share)
+    setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth, rows)
+    share = setting.nprobe / lists.count
+    learned = Learned(lists=lists.count, dimensions=kept, rows=vectors.rows, recall=recall, share=share)
     return lists, SearchState(options=options, search=setting, learned=learned)
 
 
@@ -85,14 +85,14 @@ def _grown(vectors: StoredVectors, options: SearchOptions, earlier: Index | None
     learned = state.learned
     if learned is None or state.options != options or vectors.rows > GROWTH * learned.rows:
         return None
-    bytes_now = vectors.rows * (learned.dimensions + BYTES_OF_ID)
+    bytes_now = vectors.rows * bytes_of_row(learned.dimensions)
     if options.index_bytes and bytes_now > options.index_bytes and learned.dimensions > DIMENSIONS_STEP:
         return None
     try:
         lists = Lists.of(faiss.read_index(str(earlier.faiss_path)))
     except (RuntimeError, ValueError):  # damaged: the vectors are there to learn from
         return None
-    shape = lists.basis.shape, lists.count, lists.inner.ntotal
+    shape = lists.basis.shape, lists.count, lists.values.ntotal
     if shape != ((learned.dimensions, vectors.dimension), learned.lists, earlier.manifest.rows):
         return None
     lists.add(vectors)

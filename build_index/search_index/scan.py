@@ -8,11 +8,15 @@ of which the first sum is the same for all rows. The factors q_d range_d / 255 a
 orders the rows is a product of small integers: exact, hence the same whatever is multiplied beside it. How high it must
 be is judged by a sample of the rows, and how high its first half must be by how much the second may add
 (`kernels` looks, with these two thresholds for each query). FAISS compares row by row, query by query.
+
+A query looks into the lists that may hold such rows: those whose centroids' own products, and `REACH` times how far
+their rows lie from them, fall short of the threshold by no more than its slack. Rows have length 1, so those of a list
+whose mean is c lie sqrt(1 - |c|^2) from it.
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from itertools import pairwise, repeat
 from typing import Any, TypeVar
 
 import faiss
@@ -20,7 +24,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_index.search_index.exact import NOTHING
-from build_index.search_index.kernels import LANES, ROWS, Asked, Stored, highest_of_blocks, look, products, turned
+from build_index.search_index.kernels import (
+    BYTES_AT_ONCE,
+    LANES,
+    ROWS,
+    Asked,
+    Stored,
+    count_rows,
+    highest,
+    highest_of_blocks,
+    look,
+    multiply_rows,
+    products,
+    put_rows,
+    turned,
+)
 from build_index.search_index.lists import Lists
 from build_index.search_index.picking import lowest_of_each, rows_of
 
@@ -32,22 +50,35 @@ QUERIES_PER_PASS = 1_024
 ROOM = 1 << 16
 """Rows that a thread finds before it hands them over."""
 
-SAMPLE_SHARE, LEAST_SAMPLE = 32, 4_096
+SAMPLE_SHARE, LEAST_SAMPLE = 64, 4_096
 """One row of so many tells how high the products of a query are, but never fewer rows."""
 
-MORE_THAN_WANTED = 1.8
-"""Rows that are expected above the first guess of a threshold, for each that is wanted; too few cost a second look."""
+CAUTION = 3
+"""By how many standard deviations more rows of the sample are above a first guess of a threshold than are expected
+among those that are wanted; too few rows cost a second look."""
+
+LEAST_RANK = 4
+"""And never fewer than so many, since chance decides on the very first of them."""
 
 ALLOWANCE = 0.5
 """By how many standard deviations less than expected a row may have in the first half of the directions, and still be
 multiplied with all. At 750,000 rows 0.0, 0.5 and 1.0 left a recall of 0.952, 0.961 and 0.966, for 2,300 to 1,900
 queries a second; other shares than a half, with as much recall, were no faster."""
 
+REACH = 0.1
+"""What a list's reach counts beside its centroid's product."""
+
 EVERYTHING = np.iinfo(np.int32).min
 """A threshold that every product exceeds."""
 
 SHARES = 16
 """The lists are handed to the threads in so many shares, each with large and small ones."""
+
+NEAR, MOST_GROUPS = 1_024, 4_096
+"""Rows that are multiplied in any order, a megabyte of them or less; but never more such groups than this."""
+
+FEW, ROWS_AT_ONCE = 1 << 16, 1 << 12
+"""So few rows are multiplied in the order in which they were found; and how many a thread is handed at a time."""
 
 PIECES = 8
 """What is known of the queries beforehand is found out in so many pieces."""
@@ -68,113 +99,111 @@ class Scan:
             lists: what is looked into.
             removed: int64 [r], ascending rows that are never found.
         """
-        inner, kept = lists.inner, len(lists.basis)
-        low, width = faiss.vector_to_array(inner.sq.trained).reshape(2, kept)
+        kept, first = len(lists.basis), lists.lists.d
+        low, width = faiss.vector_to_array(lists.values.sq.trained).reshape(2, kept)
         steps = width / np.float32(CODE)
         self._to_factors: NDArray[np.float32] = np.multiply(lists.basis, steps[:, None], dtype=np.float32)  # [d, D]
-        places = (lists.centroids() - low) / np.where(steps, steps, 1)
-        self._centroids = np.clip(places, 0, CODE).astype(np.uint8)  # [lists, d]
-        numbers, stored = range(lists.count), inner.invlists
-        sizes = np.array([stored.list_size(number) for number in numbers], np.int64)
-        self._stored = Stored(
-            np.array([_address(stored.get_codes(number)) for number in numbers], np.int64),
-            np.array([_address(stored.get_ids(number)) for number in numbers], np.int64),
-            sizes,
-            kept,
-        )
-        self._largest_first = np.argsort(-sizes, kind="stable")
         self._lists = lists  # whose memory the codes are
+        self._values = lists.codes()
+        self._stored, self._reach = _stored(lists, low[:first], steps[:first], self._values)
+        self._largest_first = np.argsort(-self._stored.sizes.reshape(-1, ROWS).sum(axis=1), kind="stable")
         self._removed = removed
-        self.count, self.dimensions, self.rows = lists.count, kept, int(sizes.sum())
-        self._fours = kept // 8  # of directions that are looked at first: half of them
+        self.count, self.dimensions, self.first, self.rows = lists.count, kept, first, len(self._values)
 
-    def candidates(self, queries: NDArray[np.float32], count: int, nprobe: int, threads: int = 1) -> NDArray[np.int64]:
+    def candidates(
+        self, queries: NDArray[np.float32], count: int, slack: float, least: int = 1, threads: int = 1
+    ) -> NDArray[np.int64]:
         """The rows that look best by what the lists hold; a query's are the same whatever is searched beside it.
 
         Args:
             queries: float32 [n, D].
             count: rows wanted.
-            nprobe: lists to look into, those of the centroids that look best; all of them if there are fewer.
+            slack: a list is looked into if it looks worse than a row has to look by less than so many standard
+                deviations of the query's products; infinity is all lists.
+            least: with fewer rows than so many, more lists are looked into, in the end all.
             threads: threads to use.
 
         Returns:
-            int64 [n, count], best first and equal ones by row, `NOTHING` where the lists held fewer.
+            int64 [n, count], best first and equal ones by row, `NOTHING` where fewer were found.
         """
         rows = np.full((len(queries), count), NOTHING, np.int64)
         with ThreadPoolExecutor(threads, "scan") as pool:
             for start in range(0, len(queries), QUERIES_PER_PASS):
                 some = slice(start, start + QUERIES_PER_PASS)
-                self._fill(rows[some], queries[some], min(nprobe, self.count), pool)
+                self._fill(rows[some], queries[some], slack, least, pool)
         return rows
 
+    def looked_into(self, queries: NDArray[np.float32], count: int, slack: float) -> tuple[float, float]:
+        """Lists that a query looks into at first, and rows that these hold; means."""
+        factors, near = self._factors(queries)
+        with ThreadPoolExecutor(1, "scan") as pool:
+            asked = self._asked(factors, near, count, slack, pool)
+        opened = products(self._stored.centroids, near)[:, : self.count] > asked.opened[:, None]
+        return float(opened.sum(axis=1).mean()), float((opened @ self._stored.sizes[: self.count]).mean())
+
     def _fill(
-        self, rows: NDArray[np.int64], queries: NDArray[np.float32], nprobe: int, pool: ThreadPoolExecutor
+        self, rows: NDArray[np.int64], queries: NDArray[np.float32], slack: float, least: int, pool: ThreadPoolExecutor
     ) -> None:
         """Guess how high a product must be, look, and look again with a lower guess where that was too high."""
-        factors = np.concatenate(list(pool.map(self._factors, _pieces(queries))))
-        opened = np.concatenate([*pool.map(lambda some: self._opened(some, nprobe), _pieces(factors))])
-        left, expected = np.arange(len(queries)), MORE_THAN_WANTED * rows.shape[1]
+        factors, near = map(np.concatenate, zip(*pool.map(self._factors, _pieces(queries)), strict=True))
+        left, count = np.arange(len(queries)), rows.shape[1]
         while len(left):
-            least = self._least(factors[left], expected, pool)
-            found = self._above(factors[left], opened[left], least, pool)
-            rows[left] = lowest_of_each(*found, len(left), rows.shape[1])
-            left = left[(rows[left, -1] == NOTHING) & (least != EVERYTHING)]
-            expected *= 4
+            asked = self._asked(factors[left], near[left], count, slack, pool)
+            rows[left] = lowest_of_each(*self._above(asked, pool), len(left), rows.shape[1])
+            left = left[(rows[left, least - 1] == NOTHING) & (asked.least != EVERYTHING)]
+            count *= 4
 
-    def _factors(self, queries: NDArray[np.float32]) -> NDArray[np.int8]:
-        """What codes are multiplied with, as large as 8 bits allow, and zeros up to a multiple of four: int8 [n, d]."""
+    def _factors(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+        """What codes and centroids are multiplied with, as large as 8 bits allow: int8 [n, f] and int8 [n, g]."""
         exact = turned(queries, self._to_factors)
-        highest = np.abs(exact).max(axis=1, keepdims=True)
-        factors = np.rint(exact * (highest_factor(self.dimensions) / np.where(highest, highest, 1))).astype(np.int8)
-        return np.pad(factors, ((0, 0), (0, -self.dimensions % 4)))
+        longest = np.abs(exact).max(axis=1, keepdims=True)
+        scale = highest_factor(self.dimensions) / np.where(longest, longest, 1)
+        factors = np.rint(exact * scale).astype(np.int8)
+        reach = self._reach * scale * np.linalg.norm(queries, axis=1, keepdims=True)
+        wide = self._stored.centroids.shape[1]
+        near = np.zeros((len(queries), wide + -wide % BYTES_AT_ONCE), np.int8)
+        near[:, : self.first], near[:, wide - 4] = factors[:, : self.first], np.minimum(np.rint(reach), FACTOR)[:, 0]
+        return np.pad(factors, ((0, 0), (0, -self.dimensions % BYTES_AT_ONCE))), near
 
-    def _opened(self, factors: NDArray[np.int8], nprobe: int) -> NDArray[np.bool_]:
-        """The lists whose centroids look best, of equal ones the first: bool [n, lists]."""
-        keys = products(self._centroids, factors).astype(np.int64) * -self.count + np.arange(self.count)
-        nearest = np.argpartition(keys, nprobe - 1, axis=1)[:, :nprobe]
-        opened = np.zeros(keys.shape, np.bool_)
-        np.put_along_axis(opened, nearest, values=True, axis=1)
-        return opened
+    def _asked(
+        self, factors: NDArray[np.int8], near: NDArray[np.int8], count: int, slack: float, pool: ThreadPoolExecutor
+    ) -> Asked:
+        """Thresholds above which about so many rows lie.
 
-    def _least(self, factors: NDArray[np.int8], expected: float, pool: ThreadPoolExecutor) -> NDArray[np.int32]:
+        Directions are taken for uncorrelated: what the second of two parts of a product may have is expected to differ
+        from its mean by its share of the variance, and scatters about that.
+        """
+        least = self._least(factors, count, pool)
+        mean, variance = self._moments
+        middle = factors[:, : self.dimensions] * mean
+        spread = np.square(factors[:, : self.dimensions], dtype=np.float64) * variance
+        whole, second = spread.sum(axis=1), slice(self.first // 4 * 4, None)
+        share = spread[:, second].sum(axis=1) / np.where(whole, whole, 1)
+        expected = middle[:, second].sum(axis=1) + share * (least - middle.sum(axis=1))
+        first = least - expected - ALLOWANCE * np.sqrt(share * (1 - share) * whole)
+        opened = least - middle[:, second].sum(axis=1) - (slack * np.sqrt(whole) if np.isfinite(slack) else np.inf)
+        every = (least == EVERYTHING) | (self.first < 4)
+        first, opened = (
+            np.maximum(np.where(every, EVERYTHING, np.floor(each)), EVERYTHING).astype(np.int32)
+            for each in (first, opened)
+        )
+        return Asked(near, opened, factors, first, least)
+
+    def _least(self, factors: NDArray[np.int8], count: float, pool: ThreadPoolExecutor) -> NDArray[np.int32]:
         """A product that about so many rows exceed, judged by a sample: int32 [n]."""
         blocks = len(self._sample) // ROWS
-        rank = max(int(np.ceil(expected * len(self._sample) / max(self.rows, 1))), 1)
+        wanted = count * len(self._sample) / max(self.rows, 1)
+        rank = int(np.ceil(wanted + CAUTION * wanted**0.5 + LEAST_RANK))
         if rank > blocks // 4:  # too many for the highest of each block to tell them apart
             return np.full(len(factors), EVERYTHING, np.int32)
         pieces = _pieces(self._sample, ROWS)
-        highest = np.concatenate([*pool.map(lambda some: highest_of_blocks(some, factors), pieces)], axis=1)
-        return np.partition(highest, blocks - rank, axis=1)[:, blocks - rank]
-
-    def _first(self, factors: NDArray[np.int8], least: NDArray[np.int32]) -> NDArray[np.int32]:
-        """What a row that exceeds `least` has at least in the first directions, but for few: int32 [n].
-
-        Directions are taken for uncorrelated, so the second part is expected to differ from its mean by its share of
-        the variance, and scatters about that.
-        """
-        mean, variance = self._moments
-        factors = factors[:, : self.dimensions]
-        middle, second = factors * mean, slice(4 * self._fours, None)
-        spread = np.square(factors, dtype=np.float64) * variance
-        whole = spread.sum(axis=1)
-        share = spread[:, second].sum(axis=1) / np.where(whole, whole, 1)
-        expected = middle[:, second].sum(axis=1) + share * (least - middle.sum(axis=1))
-        scatter = np.sqrt(share * (1 - share) * whole)
-        first = np.floor(least - expected - ALLOWANCE * scatter).astype(np.int32)
-        return np.where((least == EVERYTHING) | (self._fours == 0), np.int32(EVERYTHING), first)
+        of_blocks = np.concatenate([*pool.map(lambda some: highest_of_blocks(some, factors), pieces)], axis=1)
+        return highest(of_blocks, rank)
 
     @cached_property
     def _sample(self) -> NDArray[np.uint8]:
-        """Codes from all lists, a run from each in proportion to its rows: uint8 [s, d]."""
-        share = min(max(1 / SAMPLE_SHARE, LEAST_SAMPLE / max(self.rows, 1)), 1)
-        generator = np.random.Generator(np.random.PCG64(0))
-        runs = []
-        for number in np.flatnonzero(self._stored.sizes).tolist():
-            codes = self._lists.codes(number)
-            length = int(np.ceil(share * len(codes)))
-            first = int(generator.integers(0, len(codes) - length + 1))
-            runs.append(codes[first : first + length])
-        return np.concatenate(runs)
+        """Rows in even steps: uint8 [s, d]."""
+        return np.ascontiguousarray(self._values[:: min(SAMPLE_SHARE, max(self.rows // LEAST_SAMPLE, 1))])
 
     @cached_property
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -182,29 +211,47 @@ class Scan:
         some = self._sample[:: max(len(self._sample) // LEAST_SAMPLE, 1)].astype(np.float64)
         return some.mean(axis=0), some.var(axis=0)
 
-    def _above(
-        self, factors: NDArray[np.int8], opened: NDArray[np.bool_], least: NDArray[np.int32], pool: ThreadPoolExecutor
-    ) -> Found:
-        """All rows in the opened lists whose products exceed the thresholds, but for removed ones."""
-        starts = np.concatenate([[0], np.cumsum(opened.sum(axis=0))])
-        asking = np.nonzero(opened.T)[1].astype(np.int32)
-        asked = Asked(factors, self._first(factors, least), least, asking, starts)
+    def _above(self, asked: Asked, pool: ThreadPoolExecutor) -> Found:
+        """All rows in the lists that are looked into whose products exceed the thresholds, but for removed ones."""
         shares = [self._largest_first[share::SHARES] for share in range(SHARES)]
-        found = pool.map(lambda numbers: list(self._look(asked, numbers)), shares)
-        queries, keys = map(np.concatenate, zip(*(each for some in found for each in some), strict=True))
+        some = list(pool.map(lambda tiles: self._look(asked, tiles), shares))
+        found, starts = self._in_order(some, pool)
+        pieces = [found[start:stop] for start, stop in pairwise(starts)]
+        left = list(pool.map(lambda piece: self._multiply(asked, piece), pieces or [found]))
+        queries, keys = (np.concatenate(each) for each in zip(*left, strict=True))
         if len(self._removed):
             alive = ~np.isin(rows_of(keys), self._removed)
             return queries[alive], keys[alive]
         return queries, keys
 
-    def _look(self, asked: Asked, numbers: NDArray[np.int64]) -> Iterator[Found]:
-        """Some lists, as many rows at a time as there is room for."""
-        room = max(ROOM, ROWS * len(asked.factors) + 1)
-        queries, keys = np.empty(room, np.int32), np.empty(room, np.int64)
-        place = 0, 0
-        while place[0] < len(numbers):
-            count, place = look(self._stored, asked, self._fours, numbers, place, (queries, keys))
-            yield queries[:count].copy(), keys[:count].copy()
+    def _look(self, asked: Asked, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of some lists that look good by the first directions, and queries: int64 [f]."""
+        room = np.empty(max(ROOM, ROWS * len(asked.factors) + 1), np.int64)
+        found, place = [], (0, 0)
+        while place[0] < ROWS * len(tiles):
+            count, place = look(self._stored, asked, tiles, place, room)
+            found.append(room[:count].copy())
+        return np.concatenate(found) if found else room[:0]
+
+    def _in_order(
+        self, some: list[NDArray[np.int64]], pool: ThreadPoolExecutor
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All that was found about in the order of the rows, which is how they lie, and where to cut it into pieces."""
+        near, count = max(NEAR, -(-self.rows // MOST_GROUPS)), sum(map(len, some))
+        starts = np.linspace(0, count, min(SHARES, -(-count // ROWS_AT_ONCE)) + 1).astype(np.int64)
+        if count <= FEW:
+            return np.concatenate(some), starts
+        counts = np.zeros((len(some), -(-self.rows // near)), np.int64)
+        list(pool.map(count_rows, some, repeat(near), counts))
+        ends = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T  # of each group, one share after another
+        out = np.empty(count, np.int64)
+        list(pool.map(put_rows, some, repeat(near), np.ascontiguousarray(ends - counts), repeat(out)))
+        return out, starts
+
+    def _multiply(self, asked: Asked, found: NDArray[np.int64]) -> Found:
+        queries, keys = np.empty(len(found), np.int32), np.empty(len(found), np.int64)
+        count = multiply_rows(self._stored, asked, found, queries, keys)
+        return queries[:count], keys[:count]
 
 
 def highest_factor(length: int) -> int:
@@ -214,6 +261,26 @@ def highest_factor(length: int) -> int:
     (127, 64)
     """
     return max(min(FACTOR, HIGHEST // (CODE * length)), 1)
+
+
+def _stored(
+    lists: Lists, low: NDArray[np.float32], steps: NDArray[np.floating[Any]], values: NDArray[np.uint8]
+) -> tuple[Stored, float]:
+    """Where everything lies, the centroids as codes, and what a step of the codes of their reach is worth."""
+    centroids, missing = lists.centroids(), -lists.count % ROWS
+    count, first = centroids.shape
+    wide = first + -first % 4
+    reach = np.sqrt(np.maximum(1 - np.square(centroids).sum(axis=1), 0))
+    worth = REACH * max(float(reach.max()), float(np.finfo(np.float32).tiny)) / CODE
+    near = np.zeros((count + missing, wide + 4), np.uint8)
+    near[:count, :first] = np.clip((centroids - low) / np.where(steps, steps, 1), 0, CODE)
+    near[:count, wide] = np.rint(reach * REACH / worth)
+    inner = lists.lists.invlists
+    numbers = range(count)
+    each = [[_address(get(number)) for number in numbers] for get in (inner.get_codes, inner.get_ids)]
+    each.append([inner.list_size(number) for number in numbers])
+    codes, rows, sizes = np.pad(np.array(each, np.int64), ((0, 0), (0, missing)))
+    return Stored(near, codes, rows, sizes, first, values.ctypes.data, values.shape[1]), worth
 
 
 def _address(pointer: Any) -> int:

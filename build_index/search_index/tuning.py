@@ -1,6 +1,6 @@
-"""How many lists to look into, and how many candidates to re-rank: as few as give the recall that is wanted."""
+"""Which lists to look into, and how many candidates to re-rank: as few as give the recall that is wanted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import faiss
 import msgspec
@@ -16,33 +16,41 @@ NEIGHBOURS = 10
 TARGET = 0.95
 """Share of the true 10 nearest that a search finds, for queries across the gap between pictures and texts."""
 
-MARGIN = 0.015
+MARGIN = 0.01
 """More than the target is asked for on the queries that tune, since others are measured afterwards: about twice the
 standard error of the difference between two sets of 512."""
 
 DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024)
 
-RERANK_COST = 150
-"""Work of picking and re-ranking one value, in values of the lists looked into: 0.7 against 0.0045 nanoseconds."""
+STEP, STEPS = 0.02, 200
+"""Slacks are tried in such steps, up to so many."""
 
-FINEST = 128
-"""The least share of the lists that is tried is 1 / FINEST."""
+RERANK_COST = 150
+"""Work of picking and re-ranking one value, in values of the lists looked into: 1.2 against 0.008 nanoseconds."""
+
+UNTUNED_SLACK = 2.0
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """How lists are searched.
 
     Attributes:
-        nprobe: lists that a query looks into.
-        depth: candidates that are re-ranked.
+        nprobe: lists that a query looks into, about; for readers that search with FAISS alone.
+        depth: candidates that are re-ranked when 10 rows are wanted.
+        slack: how far below what is asked of a row a list may look, in standard deviations (`Scan.candidates`).
     """
 
     nprobe: int
     depth: int
+    slack: float = UNTUNED_SLACK
 
 
 def tune(
-    scan: Scan, vectors: StoredVectors, queries: NDArray[np.float32], truth: NDArray[np.int64]
+    scan: Scan,
+    vectors: StoredVectors,
+    queries: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    own: NDArray[np.int64] | None = None,
 ) -> tuple[Setting, float]:
     """The cheapest setting that reaches the target, or else the one with the best recall.
 
@@ -51,36 +59,59 @@ def tune(
         vectors: what they were made of.
         queries: float32 [q, d].
         truth: int64 [q, k], the true nearest rows.
+        own: int64 [q], the row that each query was made from, which does not count.
 
     Returns:
         The setting, and its recall on these queries.
     """
+    threads = faiss.omp_get_max_threads()
     tried: list[tuple[bool, float, Setting, float]] = []
-    for nprobe in _ladder(scan.count):
-        share = vectors.rows * nprobe / scan.count
-        if any(reached and share * scan.dimensions > cost for reached, cost, _, _ in tried):
-            break  # looking into so many lists alone costs more than a setting that reaches the target
-        found = scan.candidates(queries, min(DEPTHS[-1], len(vectors.alive)), nprobe, faiss.omp_get_max_threads())
-        for depth in DEPTHS:
-            recall = recall_of(vectors, queries, found[:, :depth], truth)
-            cost = share * scan.dimensions + RERANK_COST * depth * vectors.dimension
-            tried.append((recall >= TARGET + MARGIN, cost, Setting(nprobe=nprobe, depth=depth), recall))
-            if recall >= TARGET + MARGIN or found.shape[1] <= depth:
-                break
+    for depth in DEPTHS:
+        count = min(depth, len(vectors.alive))
+
+        def recall(step: int, count: int = count) -> float:
+            found = scan.candidates(queries, count, _slack(step), truth.shape[1], threads)
+            return recall_of(vectors, queries, found, truth, own)
+
+        step = _first_step(lambda step: recall(step) >= TARGET + MARGIN)
+        lists, rows = scan.looked_into(queries, count, _slack(step))
+        setting = Setting(nprobe=max(round(lists), 1), depth=depth, slack=_slack(step))
+        cost = rows * scan.first + RERANK_COST * depth * vectors.dimension
+        found = recall(step)
+        tried.append((found >= TARGET + MARGIN, cost, setting, found))
+        if count < depth or (tried[-1][0] and cost > min(cost for reached, cost, _, _ in tried if reached)):
+            break
     reaching = [(cost, setting, recall) for reached, cost, setting, recall in tried if reached]
     if reaching:
         return min(reaching, key=lambda each: each[0])[1:]
-    _, _, setting, recall = max(tried, key=lambda each: (each[3], -each[1]))
-    return setting, recall
+    _, _, setting, found = max(tried, key=lambda each: (each[3], -each[1]))
+    return setting, found
+
+
+def _slack(step: int) -> float:
+    return round(step * STEP, 6)
+
+
+def _first_step(reaches: Callable[[int], bool]) -> int:
+    """The first of `STEPS` steps that reaches, by halving; the last if none does."""
+    low, high = 0, STEPS
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if reaches(middle) else (middle + 1, high)
+    return low
 
 
 def recall_of(
-    vectors: StoredVectors, queries: NDArray[np.float32], candidates: NDArray[np.int64], truth: NDArray[np.int64]
+    vectors: StoredVectors,
+    queries: NDArray[np.float32],
+    candidates: NDArray[np.int64],
+    truth: NDArray[np.int64],
+    own: NDArray[np.int64] | None = None,
 ) -> float:
     """Share of the true rows that are left after re-ranking candidates: int64 [q, c] and [q, k]."""
     k = min(truth.shape[1], candidates.shape[1])
     _, rows = reranked(vectors, queries, candidates, k, threads=faiss.omp_get_max_threads())
-    return share_found(rows, truth)
+    return share_found(rows, truth, own)
 
 
 def share_found(found: NDArray[np.int64], truth: NDArray[np.int64], own: NDArray[np.int64] | None = None) -> float:
@@ -94,13 +125,3 @@ def share_found(found: NDArray[np.int64], truth: NDArray[np.int64], own: NDArray
     counts = truth >= 0 if own is None else truth != own[:, None]
     hits = (truth[:, :, None] == found[:, None, :]).any(axis=2) & counts
     return float(hits.sum() / counts.sum()) if counts.any() else 1.0
-
-
-def _ladder(count: int) -> Iterator[int]:
-    """Numbers of lists to look into, in steps of the fourth root of 2 up to all of them."""
-    nprobe, last = max(count / FINEST, 1.0), 0
-    while last < count:
-        if round(nprobe) > last:
-            last = min(round(nprobe), count)
-            yield last
-        nprobe *= 2**0.25
