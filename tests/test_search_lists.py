@@ -139,7 +139,8 @@ def test_each_query_gets_its_highest(found: list[tuple[int, int, int]], count: i
     queries = np.array([query for query, _, _ in found], np.int32)
     keys = np.array([-product * 2**38 + row for _, product, row in found], np.int64)
     np.testing.assert_array_equal(picking.rows_of(keys), [row for _, _, row in found])
-    best = picking.lowest_of_each(queries, keys, 4, count)
+    with ThreadPoolExecutor(2) as pool:
+        best = picking.lowest_of_each(queries, keys, 4, count, pool)
     for query in range(4):
         mine = sorted((-product, row) for asking, product, row in found if asking == query)[:count]
         assert best[query].tolist() == [row for _, row in mine] + [NOTHING] * (count - len(mine))

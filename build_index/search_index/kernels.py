@@ -557,17 +557,17 @@ def look(
 
 
 @compiled
-def count_rows(found: NDArray[np.int64], near: int, counts: NDArray[np.int64]) -> None:
-    """Add to the counts of every `near` rows: found as `look` fills it, counts int64 [rows / near]."""
+def count_rows(found: NDArray[np.int64], bits: int, counts: NDArray[np.int64]) -> None:
+    """Add to the counts of every 2^bits rows: found as `look` fills it, counts int64 [groups]."""
     for each in found:
-        counts[(each >> PLACE_BITS) // near] += 1
+        counts[each >> (PLACE_BITS + bits)] += 1
 
 
 @compiled
-def put_rows(found: NDArray[np.int64], near: int, places: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    """Put what was found where the places of every `near` rows say, and move these on."""
+def put_rows(found: NDArray[np.int64], bits: int, places: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    """Put what was found where the places of every 2^bits rows say, and move these on."""
     for each in found:
-        group = (each >> PLACE_BITS) // near
+        group = each >> (PLACE_BITS + bits)
         out[places[group]] = each
         places[group] += 1
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from build_index.search_index.options import first_directions
 from build_index.search_index.stored import StoredVectors
 
-SAMPLE_ROWS = 10
+SAMPLE_ROWS = 20
 """Rows that k-means sees for each centroid, drawn from all parts."""
 
 LEAST_SAMPLE = 16_384

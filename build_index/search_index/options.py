@@ -19,7 +19,7 @@ DIMENSIONS_STEP = 16
 ROWS_OF_LIST = 80
 
 MOST_LISTS = 65_536
-"""Learning more of them from ten rows each would take more than a gigabyte."""
+"""Learning more of them from twenty rows each would take more than a gigabyte."""
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ EVERYTHING = np.iinfo(np.int32).min
 SHARES = 16
 """The lists are handed to the threads in so many shares, each with large and small ones."""
 
-NEAR, MOST_GROUPS = 1_024, 4_096
-"""Rows that are multiplied in any order, a megabyte of them or less; but never more such groups than this."""
+NEAR_BITS, GROUP_BITS = 10, 12
+"""Groups of 2^10 rows are multiplied in any order, a megabyte or less; larger ones where there would be over 2^12."""
 
 FEW, ROWS_AT_ONCE = 1 << 16, 1 << 12
 """So few rows are multiplied in the order in which they were found; and how many a thread is handed at a time."""
@@ -149,7 +149,7 @@ class Scan:
         left, count = np.arange(len(queries)), rows.shape[1]
         while len(left):
             asked = self._asked(factors[left], near[left], count, slack, pool)
-            rows[left] = lowest_of_each(*self._above(asked, pool), len(left), rows.shape[1])
+            rows[left] = lowest_of_each(*self._above(asked, pool), len(left), rows.shape[1], pool)
             left = left[(rows[left, least - 1] == NOTHING) & (asked.least != EVERYTHING)]
             count *= 4
 
@@ -237,15 +237,16 @@ class Scan:
         self, some: list[NDArray[np.int64]], pool: ThreadPoolExecutor
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All that was found about in the order of the rows, which is how they lie, and where to cut it into pieces."""
-        near, count = max(NEAR, -(-self.rows // MOST_GROUPS)), sum(map(len, some))
+        count = sum(map(len, some))
         starts = np.linspace(0, count, min(SHARES, -(-count // ROWS_AT_ONCE)) + 1).astype(np.int64)
         if count <= FEW:
             return np.concatenate(some), starts
-        counts = np.zeros((len(some), -(-self.rows // near)), np.int64)
-        list(pool.map(count_rows, some, repeat(near), counts))
+        bits = max(NEAR_BITS, self.rows.bit_length() - GROUP_BITS)
+        counts = np.zeros((len(some), (self.rows >> bits) + 1), np.int64)
+        list(pool.map(count_rows, some, repeat(bits), counts))
         ends = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T  # of each group, one share after another
         out = np.empty(count, np.int64)
-        list(pool.map(put_rows, some, repeat(near), np.ascontiguousarray(ends - counts), repeat(out)))
+        list(pool.map(put_rows, some, repeat(bits), np.ascontiguousarray(ends - counts), repeat(out)))
         return out, starts
 
     def _multiply(self, asked: Asked, found: NDArray[np.int64]) -> Found:
