@@ -79,8 +79,8 @@ class BuildConfig:
     index_bytes: int | None = field(
         default=None,
         metadata={
-            "help": "size of a search index that is not exact (default: the index's own, or 0, which means half "
-            "a byte for each dimension of each caption)"
+            "help": "size of a search index that is not exact (default: the index's own, or 0, which means a "
+            "byte and a quarter for each dimension of each caption)"
         },
     )
     workers: int = field(default=os.cpu_count() or 1, metadata={"help": "processes that look for concepts"})

@@ -148,4 +148,7 @@ def _lists_of(whole: faiss.Index, path: Path) -> Lists:
     try:
         return Lists.of(whole)
     except ValueError as error:
-        raise ShardDamaged(f"{path}: not the kind of index that the manifest says ({error})") from error
+        raise ShardDamaged(
+            f"{path}: not the kind of index that the manifest says ({error}); append to it, and the search index is "
+            "made anew from the vectors"
+        ) from error

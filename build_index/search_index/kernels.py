@@ -5,8 +5,10 @@ neither on the queries beside them nor on the processor. Eight rows are multipli
 values in one instruction where the processor has it (VNNI), and compared while their sums are in registers: nothing is
 written for the rows that are too low, which are nearly all.
 
-Rows are told apart in two steps. The directions stand in the order of their variance, so the first of them say most
-about a product; only a row whose first part is high enough for its query is multiplied with the rest.
+Rows are told apart in three steps. `look` multiplies all centroids with all queries and, where a product is high
+enough, the rows of that list with that query, but only over the first directions: these stand in the order of their
+variance, so the first say most about a product. What is still high enough is gathered, and `multiply_rows` multiplies
+it over all directions.
 """
 
 from typing import Any, NamedTuple
@@ -30,7 +32,7 @@ FEW_BLOCKS = 8
 AHEAD = ROWS
 """Rows of a list that are asked for before they are looked at."""
 
-SOON = 8
+SOON = 16
 """Rows that looked good and are asked for before they are multiplied."""
 
 BINS = 1_024
