@@ -172,7 +172,7 @@ def probe(flags: argparse.Namespace) -> int:
     faiss.omp_set_num_threads(flags.threads)
     queries, truth, own = (np.load(folder / f"{name}.npy") for name in ("queries", "truth", "own"))
     kernels.products(
-        np.zeros((8, 4), np.uint8), np.zeros((1, 64), np.int8)
+        np.zeros((kernels.ROWS, 4), np.uint8), np.zeros((1, 64), np.int8)
     )  # Numba's own modules load when first asked
     imported = memory()
     started = time.perf_counter()

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from build_index.search_index import compiled, kernels
+from build_index.search_index import compiled, counting, kernels
 from build_index.search_index.exact import multiply
-from build_index.search_index.kernels import LANES, ROWS, Asked, Stored
+from build_index.search_index.kernels import HALF, LANES, ROWS, Asked, Stored
 from build_index.search_index.options import first_directions
 from build_index.search_index.scan import CODE, FACTOR, highest_factor
 
 SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128)]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
+
+TILES = [False, pytest.param(True, marks=pytest.mark.skipif(not compiled.tiles_allowed(), reason="no tiles (AMX)"))]
 
 
 def material(rows: int, asking: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int8]]:
@@ -41,31 +43,40 @@ def test_products_are_exact(rows: int, asking: int, length: int) -> None:
     assert expected[0, 0] == CODE * FACTOR * codes.shape[1]
 
 
+@pytest.mark.parametrize("tiles", TILES)
 @pytest.mark.parametrize(("rows", "asking", "length"), SHAPES)
-def test_the_highest_of_every_block(rows: int, asking: int, length: int) -> None:
+def test_the_highest_of_every_block(rows: int, asking: int, length: int, tiles: bool) -> None:  # noqa: FBT001
     codes, factors, wide = material(rows, asking, length)
-    fours, blocks = length // 4 * 4, rows // ROWS
-    whole = true_products(codes[: blocks * ROWS, :fours], factors[:, :fours]).reshape(blocks, ROWS, asking)
-    np.testing.assert_array_equal(kernels.highest_of_blocks(codes, wide), whole.max(axis=1, initial=-(2**31)).T)
+    fours, used = length // 4 * 4, rows // ROWS * ROWS
+    whole = true_products(codes[:used, :fours], factors[:, :fours]).reshape(used // HALF, HALF, asking)
+    found = kernels.highest_of_blocks(codes, wide, tiles)
+    np.testing.assert_array_equal(found, whole.max(axis=1, initial=-(2**31)).T)
 
 
 @pytest.mark.parametrize("scale", [1, 100, 2**30])
 def test_the_so_manieth_highest(scale: int) -> None:
     numbers = np.random.default_rng(scale).integers(-scale, scale + 1, (3, 500)).astype(np.int32)
     for rank in (1, 2, 250, 499, 500):
-        np.testing.assert_array_equal(kernels.highest(numbers, rank), np.sort(numbers, axis=1)[:, 500 - rank])
+        np.testing.assert_array_equal(counting.highest(numbers, rank), np.sort(numbers, axis=1)[:, 500 - rank])
 
 
 def test_vectors_are_turned_as_by_a_matrix() -> None:
     rng = np.random.default_rng(0)
     queries, directions = (rng.standard_normal((count, 50)).astype(np.float32) for count in (7, 11))
     expected = queries.astype(np.float64) @ directions.T.astype(np.float64)
-    np.testing.assert_allclose(kernels.turned(queries, directions), expected, atol=2e-5)
+    np.testing.assert_allclose(counting.turned(queries, directions), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(("rows", "asking", "length"), SHAPES)
 @pytest.mark.parametrize("share", [0, 1, 2])
-def test_looking_finds_what_is_high_enough_three_times(rows: int, asking: int, length: int, share: int) -> None:
+@pytest.mark.parametrize("tiles", TILES)
+def test_looking_finds_what_is_high_enough_three_times(
+    rows: int,
+    asking: int,
+    length: int,
+    share: int,
+    tiles: bool,  # noqa: FBT001
+) -> None:
     """By the centroid, the first directions and all of them, whatever room there is and however often it goes on."""
     rng = np.random.default_rng(length)
     front = first_directions(length)
@@ -87,7 +98,7 @@ def test_looking_finds_what_is_high_enough_three_times(rows: int, asking: int, l
     }
     codes = [np.ascontiguousarray(values[some, :front]) for some in rows_of_lists]
     addresses = (np.array([each.ctypes.data for each in some], np.int64) for some in (codes, rows_of_lists))
-    stored = Stored(centroids, *addresses, np.array(sizes), front, values.ctypes.data, length)
+    stored = Stored(centroids, *addresses, np.array(sizes), front, values.ctypes.data, length, tiles)
     asked = Asked(np.pad(near, ((0, 0), (0, -near.shape[1] % 64))), opened, wide, first, least)
     for room in (ROWS * asking + 1, sum(sizes) * asking + ROWS * asking + 1):
         place, found = (0, 0), []
@@ -107,10 +118,10 @@ def test_looking_finds_what_is_high_enough_three_times(rows: int, asking: int, l
 def test_what_was_found_is_put_in_the_order_of_the_rows() -> None:
     found = (np.random.default_rng(0).permutation(1_000) << 16) + 3
     counts = np.zeros(8, np.int64)
-    kernels.count_rows(found, 7, counts)
+    counting.count_rows(found, 7, counts)
     assert counts.tolist() == [128] * 7 + [104]
     out = np.empty(1_000, np.int64)
-    kernels.put_rows(found, 7, np.arange(0, 1_000, 128), out)
+    counting.put_rows(found, 7, np.arange(0, 1_000, 128), out)
     np.testing.assert_array_equal(out >> 16 >> 7, np.arange(1_000) >> 7)
     np.testing.assert_array_equal(np.sort(out), np.sort(found))
 

@@ -1,11 +1,16 @@
 """Functions that are compiled for the processor at hand when they are first called, and kept for the next time."""
 
+import ctypes
+import platform
+import sys
 from collections.abc import Callable
+from functools import cache
 from typing import Any, TypeVar
 
 import numba
 from llvmlite import ir
 from numba.core import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,3 +47,20 @@ def pointer(_: Any, address: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(types.intp), emit
+
+
+ARCH_PRCTL, ASK_FOR_STATE, STATE_OF_TILES = 158, 0x1023, 18
+"""Linux's call, and what is asked of it (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)."""
+
+
+def has_tiles(context: Any) -> bool:
+    """Whether the processor that is compiled for multiplies tiles of 8 bits (AMX)."""
+    return "+amx-int8" in context.codegen().magic_tuple()[2]
+
+
+@cache
+def tiles_allowed() -> bool:
+    """Whether this process may use the processor's tiles: it has some, and Linux grants the room to keep them."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64") or not has_tiles(cpu_target.target_context):
+        return False
+    return ctypes.CDLL(None).syscall(ARCH_PRCTL, ASK_FOR_STATE, STATE_OF_TILES) == 0

@@ -1,9 +1,10 @@
 """Looking into lists of 8-bit codes, in the processor's own vectors.
 
 A product of a code and a factor is an integer, so sums of them are exact: what is found for the same factors depends
-neither on the queries beside them nor on the processor. Eight rows are multiplied with 16 or 32 queries at a time, four
-values in one instruction where the processor has it (VNNI), and compared while their sums are in registers: nothing is
-written for the rows that are too low, which are nearly all.
+neither on the queries beside them nor on the processor. Where it multiplies whole tiles (AMX), 16 rows are multiplied
+with up to 64 queries at a time, 64 values each in one instruction; elsewhere eight rows with 16 or 32 queries, four
+values in one instruction where there is one (VNNI). Sums are compared where they are: nothing is kept of the rows that
+are too low, which are nearly all.
 
 Rows are told apart in three steps. `look` multiplies all centroids with all queries and, where a product is high
 enough, the rows of that list with that query, but only over the first directions: these stand in the order of their
@@ -19,10 +20,16 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numpy.typing import NDArray
 
-from build_index.search_index.compiled import compiled, instruction, pointer
+from build_index.search_index.compiled import compiled, has_tiles, instruction, pointer
 
-ROWS, LANES = 8, 16
+ROWS, LANES = 16, 16
 """Rows that are multiplied at a time, and queries in one vector."""
+
+HALF = 8
+"""Rows whose sums stay in registers."""
+
+VECTORS = 4
+"""Vectors of queries that a tile of rows is multiplied with at a time; the processor has eight tiles."""
 
 BYTES_AT_ONCE = 64
 
@@ -34,8 +41,6 @@ AHEAD = ROWS
 
 SOON = 16
 """Rows that looked good and are asked for before they are multiplied."""
-
-BINS = 1_024
 
 ROW_BITS = 38
 """A key holds a product in its upper 26 bits and a row in its lower 38."""
@@ -58,6 +63,7 @@ class Stored(NamedTuple):
         first: how many directions these are.
         values: address of the codes of all directions of all rows, uint8 [n, d].
         width: d.
+        tiles: whether whole tiles are multiplied (`tiles_allowed`).
     """
 
     centroids: NDArray[np.uint8]
@@ -67,6 +73,7 @@ class Stored(NamedTuple):
     first: int
     values: int
     width: int
+    tiles: bool
 
 
 class Asked(NamedTuple):
@@ -142,12 +149,12 @@ def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: A
 
 
 def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> list[list[Any]]:
-    """Sums of ROWS rows with `vectors` vectors of queries.
+    """Sums of HALF rows with `vectors` vectors of queries.
 
     The arguments are codes and their stride, packed factors and how far apart their vectors begin, and steps.
     """
     codes, stride, factors, apart, steps = arguments
-    places = [[cgutils.alloca_once_value(builder, _NONE) for _ in range(vectors)] for _ in range(ROWS)]
+    places = [[cgutils.alloca_once_value(builder, _NONE) for _ in range(vectors)] for _ in range(HALF)]
     with cgutils.for_range(builder, steps) as loop:
         here = builder.add(factors, builder.mul(loop.index, _INT64(BYTES_AT_ONCE)))
         starts = [builder.add(here, builder.mul(apart, _INT64(vector))) for vector in range(vectors)]
@@ -162,30 +169,40 @@ def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> lis
 
 
 def _above(vectors: int) -> Any:
-    """An instruction: which sums of ROWS rows exceed what their queries ask for.
+    """An instruction: which sums of HALF rows exceed what their queries ask for.
 
     It writes 2^16 row + lane for each, int32, from `out` on, and gives where the next would go; what it writes behind
-    that, less than a vector, means nothing. Rows count from 0 and lanes from `lane`.
+    that, less than a vector, means nothing. The first row and lane is `place`.
     """
 
     @instruction
     def above(  # noqa: PLR0913
-        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, least: Any, lane: Any, out: Any
+        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, least: Any, place: Any, out: Any
     ) -> Any:
         def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-            *tile, least, lane, out = arguments
+            *tile, least, place, out = arguments
             starts = [builder.add(least, _INT64(vector * 4 * LANES)) for vector in range(vectors)]
             bounds = [_load(builder, start, _SUMS) for start in starts]
-            first = builder.add(_spread(builder, builder.trunc(lane, _INT32)), ir.Constant(_SUMS, list(range(LANES))))
+            first = _counted(builder, place)
             for row, sums in enumerate(_tile(context, builder, tile, vectors)):
                 for vector, (each, bound) in enumerate(zip(sums, bounds, strict=True)):
-                    here = builder.add(first, ir.Constant(_SUMS, [(row << PLACE_BITS) + LANES * vector] * LANES))
+                    here = _moved(builder, first, row, vector)
                     out = _write_where(context, builder, builder.icmp_signed(">", each, bound), here, out)
             return out
 
         return types.intp(*_TILE, types.intp, types.intp, types.intp), emit
 
     return above
+
+
+def _counted(builder: Any, place: Any) -> Any:
+    """The places of the lanes of a vector, from one on."""
+    return builder.add(_spread(builder, builder.trunc(place, _INT32)), ir.Constant(_SUMS, list(range(LANES))))
+
+
+def _moved(builder: Any, places: Any, row: int, vector: int = 0) -> Any:
+    """Places of a later row, and of a later vector."""
+    return builder.add(places, ir.Constant(_SUMS, [(row << PLACE_BITS) + LANES * vector] * LANES))
 
 
 def _write_where(context: Any, builder: Any, mask: Any, values: Any, out: Any) -> Any:
@@ -209,23 +226,8 @@ _above_one, _above_two = _above(1), _above(2)
 
 
 @instruction
-def _highest(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
-    """The highest sum of ROWS rows for each query of a vector, int32 [LANES]."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        *tile, out = arguments
-        (highest,), *others = _tile(context, builder, tile, 1)
-        for (each,) in others:
-            highest = builder.select(builder.icmp_signed(">", each, highest), each, highest)
-        builder.store(highest, builder.inttoptr(out, _SUMS.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return types.void(*_TILE, types.intp), emit
-
-
-@instruction
 def _sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
-    """The sums of ROWS rows with one vector of queries: int32 [ROWS, LANES]."""
+    """The sums of HALF rows with one vector of queries: int32 [HALF, LANES]."""
 
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
         *tile, out = arguments
@@ -235,6 +237,22 @@ def _sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any,
         return context.get_dummy_value()
 
     return types.void(*_TILE, types.intp), emit
+
+
+@instruction
+def _highest(_: Any, sums: Any, out: Any) -> Any:
+    """The highest of HALF sums for each query of a vector: int32 [HALF, LANES] -> [LANES]."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        sums, out = arguments
+        each = [_load(builder, builder.add(sums, _INT64(row * BYTES_AT_ONCE)), _SUMS) for row in range(HALF)]
+        highest = each[0]
+        for other in each[1:]:
+            highest = builder.select(builder.icmp_signed(">", other, highest), other, highest)
+        builder.store(highest, builder.inttoptr(out, _SUMS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), emit
 
 
 @instruction
@@ -315,6 +333,110 @@ def _prefetch(_: Any, start: Any, length: Any) -> Any:
     return types.void(types.intp, types.intp), emit
 
 
+# --- in tiles --------------------------------------------------------------------------------------------------------
+
+
+def _tiles(name: str, arguments: str) -> Any:
+    """What emits one of the processor's instructions for tiles, or nothing where it has none.
+
+    Args:
+        name: of the instruction.
+        arguments: "t" for each tile's number, "a" for an address, "n" for a number of bytes.
+    """
+    kinds = {"t": _INT8, "a": _INT8.as_pointer(), "n": _INT64}
+
+    def emit(context: Any, builder: Any, *given: Any) -> None:
+        if not has_tiles(context):
+            return
+        wanted = [kinds[each] for each in arguments]
+        instruction = _declared(builder, f"llvm.x86.{name}", ir.VoidType(), wanted)
+        builder.call(
+            instruction,
+            [
+                kind(each) if isinstance(each, int) else builder.inttoptr(each, kind) if kind.is_pointer else each
+                for kind, each in zip(wanted, given, strict=True)
+            ],
+        )
+
+    return emit
+
+
+_configure, _release, _zero = _tiles("ldtilecfg", "a"), _tiles("tilerelease", ""), _tiles("tilezero", "t")
+_read, _write, _plus = _tiles("tileloadd64", "tan"), _tiles("tilestored64", "tan"), _tiles("tdpbusd", "ttt")
+
+
+@instruction
+def _begin_tiles(_: Any, shapes: Any) -> Any:
+    """Set the shapes of the tiles, as `_shapes` has them; this thread has them until it releases them."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        _configure(context, builder, *arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.intp), emit
+
+
+@instruction
+def _end_tiles(_: Any) -> Any:
+    def emit(context: Any, builder: Any, _: Any, __: list[Any]) -> Any:
+        _release(context, builder)
+        return context.get_dummy_value()
+
+    return types.void(), emit
+
+
+def _multiply_tiles(vectors: int) -> Any:
+    """An instruction: the sums of ROWS rows with so many vectors of queries, int32 [vectors, ROWS, LANES]."""
+
+    @instruction
+    def multiply(  # noqa: PLR0913
+        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, block: Any, steps: Any, out: Any
+    ) -> Any:
+        """Codes in blocks of so many bytes, and factors as `_above` has them."""
+
+        def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+            codes, stride, factors, apart, block, steps, out = arguments
+            row = VECTORS  # the tile of codes; those of sums stand before it, and those of factors behind it
+            for vector in range(vectors):
+                _zero(context, builder, vector)
+            with cgutils.for_range(builder, steps) as loop:
+                column = builder.mul(loop.index, block)
+                _read(context, builder, row, builder.add(codes, column), stride)
+                here = builder.add(factors, builder.mul(column, _INT64(LANES)))
+                for vector in range(vectors):
+                    lanes = row + 1 + vector % (7 - row)
+                    start = builder.add(here, builder.mul(apart, _INT64(vector)))
+                    _read(context, builder, lanes, start, BYTES_AT_ONCE)
+                    _plus(context, builder, vector, row, lanes)
+            for vector in range(vectors):
+                place = builder.add(out, _INT64(vector * ROWS * BYTES_AT_ONCE))
+                _write(context, builder, vector, place, BYTES_AT_ONCE)
+            return context.get_dummy_value()
+
+        return types.void(*(types.intp,) * 7), emit
+
+    return multiply
+
+
+_multiply_one, _multiply_four = _multiply_tiles(1), _multiply_tiles(VECTORS)
+
+
+@instruction
+def _pick(_: Any, sums: Any, least: Any, place: Any, out: Any) -> Any:
+    """Of the sums of ROWS rows with one vector of queries, what `_above` writes."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        sums, least, place, out = arguments
+        bound, first = _load(builder, least, _SUMS), _counted(builder, place)
+        for row in range(ROWS):
+            each = _load(builder, builder.add(sums, _INT64(row * BYTES_AT_ONCE)), _SUMS)
+            above = builder.icmp_signed(">", each, bound)
+            out = _write_where(context, builder, above, _moved(builder, first, row), out)
+        return out
+
+    return types.intp(*(types.intp,) * 4), emit
+
+
 # --- functions of arrays ---------------------------------------------------------------------------------------------
 
 
@@ -343,9 +465,18 @@ def _pack(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int, pac
 
 
 @compiled
+def _lines(count: int) -> NDArray[np.int32]:
+    """Whole lines of the memory, int32 [count, LANES]: tiles are read in half the time from where these begin."""
+    some = np.empty((count + 1) * LANES, np.int32)
+    first = -_at(some) % BYTES_AT_ONCE // 4
+    return some[first : first + count * LANES].reshape((count, LANES))
+
+
+@compiled
 def _room(queries: int, steps: int) -> NDArray[np.int32]:
     """For packed factors: int32 [vectors, the steps or a few more, LANES]."""
-    return np.empty((-(-queries // LANES), -(-steps // LANES) * LANES, LANES), np.int32)
+    vectors, fours = -(-queries // LANES), -(-steps // LANES) * LANES
+    return _lines(vectors * fours).reshape((vectors, fours, LANES))
 
 
 @compiled
@@ -369,97 +500,147 @@ def products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.
         int32 [m, n].
     """
     steps = codes.shape[1] // 4
-    packed, sums = _packed(factors, steps), np.empty((ROWS, LANES), np.int32)
+    packed, sums = _packed(factors, steps), np.empty((HALF, LANES), np.int32)
     out = np.empty((len(factors), len(codes)), np.int32)
-    for top in range(0, len(codes), ROWS):
+    for top in range(0, len(codes), HALF):
         for vector in range(len(packed)):
             _sums(_at(codes[top:]), codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
             for lane in range(min(LANES, len(factors) - vector * LANES)):
-                for row in range(ROWS):
+                for row in range(HALF):
                     out[vector * LANES + lane, top + row] = sums[row, lane]
     return out
 
 
 @compiled
-def turned(queries: NDArray[np.float32], directions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Products float32 [n, D] and [d, D] -> [n, d], each by itself: a matrix product rounds by the neighbours."""
-    count = len(directions)
-    out = np.empty((len(queries), count), np.float32)
-    for first in range(0, count, 4):  # four share what is read of a query; the last ones are multiplied twice
-        a, b, c, d = (
-            min(first, count - 1),
-            min(first + 1, count - 1),
-            min(first + 2, count - 1),
-            min(first + 3, count - 1),
-        )
-        for number in range(len(queries)):
-            sums = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for place in range(queries.shape[1]):
-                one = queries[number, place]
-                sums = (
-                    sums[0] + one * directions[a, place],
-                    sums[1] + one * directions[b, place],
-                    sums[2] + one * directions[c, place],
-                    sums[3] + one * directions[d, place],
-                )
-            out[number, a], out[number, b], out[number, c], out[number, d] = sums
-    return out
+def _shapes(steps: int, shapes: NDArray[np.uint8]) -> int:
+    """The shapes of tiles of ROWS rows and of LANES queries, as the processor reads them: uint8 [64], filled.
+
+    Args:
+        steps: fours of directions.
+        shapes: 1, and from byte 16 on the bytes in a line of each tile, two bytes each, from byte 48 on its lines.
+
+    Returns:
+        How many bytes of a row a tile holds: the most that divide all.
+    """
+    fours = min(steps, LANES)
+    while steps % fours:
+        fours -= 1
+    shapes[0] = 1
+    for tile in range(8):
+        shapes[16 + 2 * tile] = 4 * fours if tile == VECTORS else BYTES_AT_ONCE
+        shapes[48 + tile] = fours if tile > VECTORS else ROWS
+    return 4 * fours
 
 
 @compiled
-def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.int32]:
-    """The highest product of every ROWS rows, without the last directions that are no multiple of 4.
+def _multiplied(tile: tuple[int, int, int], packed: NDArray[np.int32], vector: int, steps: int, sums: Any) -> int:
+    """The sums of ROWS rows with VECTORS vectors of queries, or with one where tiles or vectors are missing.
 
     Args:
-        codes: uint8 [n, d], contiguous; rows after the last whole block are left out.
-        factors: int8 [m, d], with zeros behind them up to a multiple of `BYTES_AT_ONCE`.
+        tile: address of the rows' codes, how long they are, and how many bytes a tile holds of each, or 0.
+        packed: int32 [vectors, at least the steps, LANES].
+        vector: the first one.
+        steps: fours of directions.
+        sums: int32 [VECTORS * ROWS, LANES], filled.
 
     Returns:
-        int32 [m, n // ROWS].
+        How many vectors these were.
     """
-    steps, blocks = codes.shape[1] // 4, len(codes) // ROWS
-    packed = _packed(factors, steps)
-    out, sums = np.empty((len(factors), blocks), np.int32), np.empty(LANES, np.int32)
+    (codes, width, block), apart, out = tile, packed.shape[1] * BYTES_AT_ONCE, _at(sums)
+    factors = _at(packed) + vector * apart
+    if not block:
+        for row in range(0, ROWS, HALF):
+            _sums(codes + row * width, width, factors, apart, steps, out + row * BYTES_AT_ONCE)
+        return 1
+    if vector + VECTORS <= len(packed):
+        _multiply_four(codes, width, factors, apart, block, 4 * steps // block, out)
+        return VECTORS
+    _multiply_one(codes, width, factors, apart, block, 4 * steps // block, out)
+    return 1
+
+
+@compiled
+def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8], tiles: Any) -> NDArray[np.int32]:
+    """The highest product of every HALF rows, without the last directions that are no multiple of 4.
+
+    Args:
+        codes: uint8 [n, d], contiguous; rows after the last ROWS are left out.
+        factors: int8 [m, d], with zeros behind them up to a multiple of `BYTES_AT_ONCE`.
+        tiles: whether whole tiles are multiplied.
+
+    Returns:
+        int32 [m, n // ROWS * ROWS // HALF].
+    """
+    width, steps, halves = codes.shape[1], codes.shape[1] // 4, ROWS // HALF
+    packed, blocks = _packed(factors, steps), len(codes) // ROWS
+    out = np.empty((len(factors), blocks * halves), np.int32)
+    sums, best, shapes = _lines(VECTORS * ROWS), np.empty(LANES, np.int32), np.zeros(64, np.uint8)
+    bytes_of_tile = _begin(tiles, steps, shapes)
     for block in range(blocks):
-        rows = _at(codes[block * ROWS :])
-        for vector in range(len(packed)):
-            _highest(rows, codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
-            for lane in range(min(LANES, len(factors) - vector * LANES)):
-                out[vector * LANES + lane, block] = sums[lane]
+        tile, vector = (_at(codes[block * ROWS :]), width, bytes_of_tile), 0
+        while vector < len(packed):
+            vectors = _multiplied(tile, packed, vector, steps, sums)
+            for half in range(halves * vectors):
+                _highest(_at(sums[half * HALF :]), _at(best))
+                query = (vector + half // halves) * LANES
+                for lane in range(min(LANES, len(factors) - query)):
+                    out[query + lane, block * halves + half % halves] = best[lane]
+            vector += vectors
+    _end(tiles)
     return out
 
 
 @compiled
 def _above_bounds(
-    tile: tuple[int, int],
-    packed: NDArray[np.int32],
-    vectors: int,
-    steps: int,
-    bounds: NDArray[np.int32],
-    high: NDArray[np.int32],
+    tile: tuple[int, int, int], packed: NDArray[np.int32], steps: int, bounds: NDArray[np.int32], room: tuple[Any, Any]
 ) -> int:
     """Which products of a tile exceed their bounds.
 
     Args:
-        tile: address of ROWS rows of codes, and how long they are.
-        packed: int32 [at least the vectors, some, LANES].
-        vectors: how many of these are used.
+        tile: address of ROWS rows of codes, how long they are, and how many bytes a tile holds of each, or 0.
+        packed: int32 [vectors, at least the steps, LANES].
         steps: fours of directions.
-        bounds: int32 [vectors * LANES].
-        high: int32 [(ROWS * vectors + 1) * LANES], filled with rows and lanes.
+        bounds: int32 [at least the vectors * LANES].
+        room: int32 [(ROWS * vectors + 1) * LANES], filled with rows and lanes, and [VECTORS * ROWS, LANES].
 
     Returns:
         How many there are.
     """
-    apart, out = packed.shape[1] * BYTES_AT_ONCE, _at(high)
-    for vector in range(0, vectors - 1, 2):
+    (codes, width, block), (high, sums), vectors = tile, room, len(packed)
+    apart, out, vector = packed.shape[1] * BYTES_AT_ONCE, _at(high), 0
+    while block and vector < vectors:
+        last = vector + _multiplied(tile, packed, vector, steps, sums)
+        for there in range(last - vector):
+            least, place = _at(bounds) + vector * 4 * LANES, vector * LANES
+            out = _pick(_at(sums[there * ROWS :]), least + there * 4 * LANES, place + there * LANES, out)
+        vector = last
+    while vector < vectors:
         factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
-        out = _above_two(tile[0], tile[1], factors, apart, steps, least, vector * LANES, out)
-    if vectors % 2:
-        vector = vectors - 1
-        factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
-        out = _above_one(tile[0], tile[1], factors, apart, steps, least, vector * LANES, out)
+        for row in range(0, ROWS, HALF):
+            rows, place = codes + row * width, (row << PLACE_BITS) + vector * LANES
+            if vector + 1 < vectors:
+                out = _above_two(rows, width, factors, apart, steps, least, place, out)
+            else:
+                out = _above_one(rows, width, factors, apart, steps, least, place, out)
+        vector += 2
     return (out - _at(high)) // 4
+
+
+@compiled
+def _begin(tiles: Any, steps: int, shapes: NDArray[np.uint8]) -> int:
+    """Set the shapes of this thread's tiles, if whole tiles are multiplied: how many bytes of a row one holds, or 0."""
+    if not tiles or not steps:
+        return 0
+    block = _shapes(steps, shapes)
+    _begin_tiles(_at(shapes))
+    return block
+
+
+@compiled
+def _end(tiles: Any) -> None:
+    """Have no tiles any more, which need not be kept then when threads change."""
+    if tiles:
+        _end_tiles()
 
 
 @compiled
@@ -484,15 +665,16 @@ def _look_into(
     stored: Stored,
     asked: Asked,
     place: tuple[int, int],
-    room: tuple[Any, Any, Any, Any, Any],
+    room: tuple[Any, Any, Any, Any, Any, Any],
     found: NDArray[np.int64],
     count: Any,
 ) -> tuple[Any, Any]:
     """One list from a row on, until there may be no room for what is found: what is found by then, and the next row."""
-    (number, start), (mine, packed, bounds, high, last) = place, room
+    (number, start), (mine, packed, bounds, (high, sums), last, block) = place, room
     codes, size, width = stored.codes[number], stored.sizes[number], stored.first
+    some = packed[: -(-len(mine) // LANES)]
     numbers = numba.carray(pointer(stored.rows[number]), (size,), np.int64)
-    _pack(asked.factors, mine, width // 4, packed)
+    _pack(asked.factors, mine, width // 4, some)
     _bound(asked.first, mine, bounds)
     for top in range(start, size, ROWS):
         here = min(ROWS, size - top)
@@ -503,11 +685,38 @@ def _look_into(
         if here < ROWS:
             _copy(tile, here * width, last)
             tile = _at(last)
-        for each in high[: _above_bounds((tile, width), packed, -(-len(mine) // LANES), width // 4, bounds, high)]:
+        for each in high[: _above_bounds((tile, width, block), some, width // 4, bounds, (high, sums))]:
             row = top + (each >> PLACE_BITS)
             found[count] = (numbers[min(row, size - 1)] << PLACE_BITS) + mine[each & ((1 << PLACE_BITS) - 1)]
             count += np.int64(row < size)
     return count, size
+
+
+@compiled
+def _opened(
+    stored: Stored, tile: int, near: NDArray[np.int32], bounds: NDArray[np.int32], mine: NDArray[np.int32], room: Any
+) -> NDArray[np.int64]:
+    """Which queries look into each of ROWS lists.
+
+    Args:
+        stored: all lists.
+        tile: the first of these, in ROWS.
+        near: packed factors of centroids.
+        bounds: int32 [vectors * LANES], what their products must exceed.
+        mine: int32 [ROWS, n], filled: the queries of each.
+        room: as `_above_bounds` asks for it, and uint8 [64].
+
+    Returns:
+        How many of these count: int64 [ROWS].
+    """
+    wide, (high, sums, shapes), sizes = stored.centroids.shape[1], room, np.zeros(ROWS, np.int64)
+    block = _begin(stored.tiles, wide // 4, shapes)
+    rows = _at(stored.centroids) + tile * ROWS * wide, wide, block
+    for each in high[: _above_bounds(rows, near, wide // 4, bounds, (high, sums))]:
+        one = each >> PLACE_BITS
+        mine[one, sizes[one]] = each & ((1 << PLACE_BITS) - 1)
+        sizes[one] += 1
+    return sizes
 
 
 @compiled
@@ -528,50 +737,31 @@ def look(
         How many were found, and where to go on; at ROWS t if this is all.
     """
     count: Any = np.int64(0)  # a plain 0 is a type of its own to Numba, and all would be compiled twice
-    queries, wide = len(asked.factors), stored.centroids.shape[1]
-    near, vectors = _packed(asked.near, wide // 4), -(-queries // LANES)
-    opened, bounds = np.empty(vectors * LANES, np.int32), np.empty(vectors * LANES, np.int32)
+    queries, steps = len(asked.factors), stored.first // 4
+    near = _packed(asked.near, stored.centroids.shape[1] // 4)
+    opened, bounds = np.empty(len(near) * LANES, np.int32), np.empty(len(near) * LANES, np.int32)
     _bound(asked.opened, np.arange(queries).astype(np.int32), opened)
-    high = np.empty((ROWS * vectors + 1) * LANES, np.int32)
-    packed, last = _room(queries, stored.first // 4), np.zeros(ROWS * stored.first, np.uint8)
+    high, sums = np.empty((ROWS * len(near) + 1) * LANES, np.int32), _lines(VECTORS * ROWS)
+    packed, last, shapes = _room(queries, steps), np.zeros(ROWS * stored.first, np.uint8), np.zeros(64, np.uint8)
     mine, sizes = np.empty((ROWS, queries), np.int32), np.zeros(ROWS, np.int64)
     position, row = place
     tile: Any = np.int64(-1)
+    block: Any = np.int64(0)
     while position < ROWS * len(tiles):
         if tile != position // ROWS:
             tile = position // ROWS
-            centroids = _at(stored.centroids) + tiles[tile] * ROWS * wide
-            for one in range(ROWS):
-                sizes[one] = 0
-            for each in high[: _above_bounds((centroids, wide), near, vectors, wide // 4, opened, high)]:
-                one = each >> PLACE_BITS
-                mine[one, sizes[one]] = each & ((1 << PLACE_BITS) - 1)
-                sizes[one] += 1
+            sizes = _opened(stored, tiles[tile], near, opened, mine, (high, sums, shapes))
+            block = _begin(stored.tiles, steps, shapes)
         one = position % ROWS
         number = tiles[tile] * ROWS + one
         if sizes[one] and stored.sizes[number]:
-            room = mine[one, : sizes[one]], packed, bounds, high, last
+            room = mine[one, : sizes[one]], packed, bounds, (high, sums), last, block
             count, row = _look_into(stored, asked, (number, row), room, found, count)
             if row < stored.sizes[number]:
-                return count, (position, row)
+                break
         position, row = position + 1, np.int64(0)
+    _end(stored.tiles)
     return count, (position, row)
-
-
-@compiled
-def count_rows(found: NDArray[np.int64], bits: int, counts: NDArray[np.int64]) -> None:
-    """Add to the counts of every 2^bits rows: found as `look` fills it, counts int64 [groups]."""
-    for each in found:
-        counts[each >> (PLACE_BITS + bits)] += 1
-
-
-@compiled
-def put_rows(found: NDArray[np.int64], bits: int, places: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    """Put what was found where the places of every 2^bits rows say, and move these on."""
-    for each in found:
-        group = each >> (PLACE_BITS + bits)
-        out[places[group]] = each
-        places[group] += 1
 
 
 @compiled
@@ -600,48 +790,3 @@ def multiply_rows(
         queries[count], keys[count] = query, np.int64(product) * -(1 << ROW_BITS) + row
         count += np.int64(product > asked.least[query])  # instead of a jump that no processor foresees
     return count
-
-
-@compiled
-def highest(numbers: NDArray[np.int32], rank: int) -> NDArray[np.int32]:
-    """The so manieth highest of every line, by counting: int32 [n, m], 1 <= rank <= m -> int32 [n]."""
-    out = np.empty(len(numbers), np.int32)
-    counts, some = np.empty(BINS + 1, np.int64), np.empty(numbers.shape[1], np.int32)
-    for line in range(len(numbers)):
-        each, low, high = numbers[line], np.int64(2**31), np.int64(-(2**31))
-        for number in each:
-            low, high = min(low, np.int64(number)), max(high, np.int64(number))
-        shift = 0
-        while (high - low) >> shift >= BINS:
-            shift += 1
-        for bin_ in range(BINS + 1):
-            counts[bin_] = 0
-        for number in each:
-            counts[(number - low) >> shift] += 1
-        bin_, above = BINS, np.int64(0)
-        while above + counts[bin_] < rank:
-            above += counts[bin_]
-            bin_ -= 1
-        count: Any = 0
-        for number in each:
-            some[count] = number
-            count += np.int64((number - low) >> shift == bin_)
-        out[line] = np.sort(some[:count])[count - (rank - above)]
-    return out
-
-
-@compiled
-def every(stored: Stored, share: int) -> NDArray[np.uint8]:
-    """The codes of every so manieth row, counted along the lists: uint8 [rows / share, d]."""
-    total = 0
-    for size in stored.sizes:
-        total += size
-    out = np.empty((-(-total // share), stored.width), np.uint8)
-    count, before = 0, 0
-    for number in range(len(stored.sizes)):
-        size = stored.sizes[number]
-        while count * share < before + size:
-            _copy(stored.codes[number] + (count * share - before) * stored.width, stored.width, out[count])
-            count += 1
-        before += size
-    return out

@@ -24,21 +24,20 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from build_index.search_index.compiled import tiles_allowed
+from build_index.search_index.counting import count_rows, highest, put_rows, turned
 from build_index.search_index.exact import NOTHING
 from build_index.search_index.kernels import (
     BYTES_AT_ONCE,
+    HALF,
     LANES,
     ROWS,
     Asked,
     Stored,
-    count_rows,
-    highest,
     highest_of_blocks,
     look,
     multiply_rows,
     products,
-    put_rows,
-    turned,
 )
 from build_index.search_index.lists import Lists
 from build_index.search_index.picking import lowest_of_each, rows_of
@@ -194,13 +193,14 @@ class Scan:
 
     def _least(self, factors: NDArray[np.int8], count: float, pool: ThreadPoolExecutor) -> NDArray[np.int32]:
         """A product that about so many rows exceed, judged by a sample: int32 [n]."""
-        blocks = len(self._sample) // ROWS
+        blocks = len(self._sample) // ROWS * (ROWS // HALF)
         wanted = count * len(self._sample) / max(self.rows, 1)
         rank = int(np.ceil(wanted + CAUTION * wanted**0.5 + LEAST_RANK))
         if rank > blocks // 4:  # too many for the highest of each block to tell them apart
             return np.full(len(factors), EVERYTHING, np.int32)
         pieces = _pieces(self._sample, ROWS)
-        of_blocks = np.concatenate([*pool.map(lambda some: highest_of_blocks(some, factors), pieces)], axis=1)
+        tiles = repeat(self._stored.tiles)
+        of_blocks = np.concatenate([*pool.map(highest_of_blocks, pieces, repeat(factors), tiles)], axis=1)
         return highest(of_blocks, rank)
 
     @cached_property
@@ -284,7 +284,7 @@ def _stored(
     each = [[_address(get(number)) for number in numbers] for get in (inner.get_codes, inner.get_ids)]
     each.append([inner.list_size(number) for number in numbers])
     codes, rows, sizes = np.pad(np.array(each, np.int64), ((0, 0), (0, missing)))
-    return Stored(near, codes, rows, sizes, first, values.ctypes.data, values.shape[1]), worth
+    return Stored(near, codes, rows, sizes, first, values.ctypes.data, values.shape[1], tiles_allowed()), worth
 
 
 def _address(pointer: Any) -> int:
