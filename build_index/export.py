@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from build_index.faiss_index import flat_index, write_faiss
+from build_index.faiss_index import flat_index
+from build_index.search_index.written import write_faiss
 from shards import Index
 from shards.files import write_whole
 

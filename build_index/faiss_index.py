@@ -14,6 +14,7 @@ from build_index.search_index.scan import Scan
 from build_index.search_index.state import SearchState, state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import NEIGHBOURS, Setting
+from build_index.search_index.written import write_faiss
 from shards import Index, ShardDamaged
 from shards.files import write_whole
 from shards.manifest import METRIC, IndexInfo
@@ -38,22 +39,16 @@ def write_faiss_index(
     """
     kind = options.kind(len(vectors.alive))
     if kind == LISTS:
-        lists, state = make_lists(vectors, options, earlier)
+        lists, state = make_lists(vectors, options, earlier, path.parent)
         assert state.search is not None
         lists.lists.nprobe = state.search.nprobe  # for readers that know FAISS but not `quality.json`
-        whole: faiss.Index = lists.whole
+        info = write_whole(path, lists.write)
     else:
         whole, state = flat_index(vectors.dimension), SearchState(options=options)
         for _, block in vectors.blocks():
             whole.add(block)
-    info = write_whole(path, lambda partial: write_faiss(whole, partial))
+        info = write_whole(path, lambda partial: write_faiss(whole, partial))
     return IndexInfo(kind=kind, metric=METRIC, file=info), state
-
-
-def write_faiss(index: faiss.Index, path: Path) -> None:
-    """Write a FAISS index through Python's own file, which says when the disk is full; FAISS's cuts the index short."""
-    with path.open("wb") as stream:
-        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]  # in no stub
 
 
 def flat_index(dimension: int) -> faiss.Index:

@@ -1,5 +1,7 @@
 """Vectors to search in, and the slow search that every fast one is compared with."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import faiss
@@ -10,6 +12,9 @@ from build_index.search_index.lists import Lists
 from build_index.search_index.stored import StoredVectors
 
 NONE = np.zeros(0, np.int64)
+
+HERE = Path(tempfile.gettempdir())
+"""Where values of lists wait."""
 
 
 def unit(rows: Any) -> NDArray[np.float32]:

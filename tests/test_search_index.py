@@ -265,7 +265,7 @@ def test_drift_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert learned is not None
     for more, serves in ((near.parts[0], True), (np.concatenate([-part for part in far.parts]), False)):
         together = StoredVectors([*near.parts, more], NONE)
-        lists = Lists.of(faiss.read_index(str(tmp_path / "near.faiss")))
+        lists = Lists.of(faiss.read_index(str(tmp_path / "near.faiss"))).growing(tmp_path)
         lists.add(together)
         own, queries, truth = making.tuning_queries(together)
         assert making.still_serves(learned, *tuning.tune(Scan(lists, NONE), together, queries, truth, own)) == serves

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from search_material import NONE, clustered, in_lists
+from search_material import HERE, NONE, clustered, in_lists
 
 from build_index.config import BuildConfig
 from build_index.faiss_index import rows_from_lists
@@ -30,7 +30,7 @@ from build_index.search_index.tuning import Setting, share_found
 @pytest.fixture(scope="module")
 def made() -> tuple[StoredVectors, Lists]:
     vectors = clustered(1_500)
-    lists = train(vectors, vectors.sample(1_000, NONE), 24, 32)
+    lists = train(vectors, vectors.sample(1_000, NONE), 24, 32, HERE)
     lists.add(vectors)
     return vectors, lists
 
@@ -65,7 +65,7 @@ def test_many_lists_are_learned_in_two_steps(monkeypatch: pytest.MonkeyPatch) ->
     """Hardly any row is in another list than that of its nearest centroid, and lists lie where their rows do."""
     monkeypatch.setattr(lists_module, "AT_ONCE", 10)
     vectors = clustered(3_000, clusters=60)
-    lists = train(vectors, vectors.sample(2_000, NONE), 100, 32)
+    lists = train(vectors, vectors.sample(2_000, NONE), 100, 32, HERE)
     lists.add(vectors)
     assert 90 <= lists.count <= 100
     places, everything = in_lists(lists), vectors.take(np.arange(3_000))
@@ -104,18 +104,40 @@ def test_what_is_written_is_read_and_stays_mapped(made: tuple[StoredVectors, Lis
             assert any(int(start, 16) <= codes < int(stop, 16) for start, stop in mine)
 
 
-def test_faiss_finds_by_itself_what_we_do(made: tuple[StoredVectors, Lists]) -> None:
+def test_faiss_finds_by_itself_what_we_do(made: tuple[StoredVectors, Lists], tmp_path: Path) -> None:
     vectors, lists = made
+    lists.write(tmp_path / "lists.faiss")
+    read = Lists.of(faiss.read_index(str(tmp_path / "lists.faiss")))
     queries = gap_queries(vectors, np.arange(0, 1_500, 50), seed=5)
-    lists.lists.nprobe = lists.count
-    _, rows = lists.whole.search(queries, 10)
+    read.lists.nprobe = read.count
+    _, rows = read.whole.search(queries, 10)
     assert share_found(rows, exact_rows(vectors, queries, 10)) > 0.95
+
+
+def test_values_that_waited_are_written_as_faiss_writes_its_own(
+    made: tuple[StoredVectors, Lists], tmp_path: Path
+) -> None:
+    """Byte by byte; and what was read grows to what would have been made at once."""
+    vectors, lists = made
+    lists.write(tmp_path / "ours.faiss")
+    ours = (tmp_path / "ours.faiss").read_bytes()
+    faiss.write_index(faiss.read_index(str(tmp_path / "ours.faiss")), str(tmp_path / "theirs.faiss"))
+    assert (tmp_path / "theirs.faiss").read_bytes() == ours
+    fewer = StoredVectors(vectors.parts[:2], NONE)
+    begun = Lists.empty(lists.basis, lists.centroids(), lists.ranges(), tmp_path)
+    begun.add(fewer)
+    begun.write(tmp_path / "begun.faiss")
+    read = Lists.of(faiss.read_index(str(tmp_path / "begun.faiss"), faiss.IO_FLAG_MMAP_IFC))
+    grown = read.growing(tmp_path)
+    grown.add(vectors)
+    grown.write(tmp_path / "grown.faiss")
+    assert (tmp_path / "grown.faiss").read_bytes() == ours
 
 
 @pytest.mark.parametrize("what", ["no lists", "no values", "other directions"])
 def test_another_kind_of_index_is_refused(made: tuple[StoredVectors, Lists], what: str) -> None:
     vectors, flat = made[0], faiss.IndexFlatIP(32)
-    lists, other = (train(vectors, np.arange(some), 24, 32).whole for some in (1_000, 500))
+    lists, other = (train(vectors, np.arange(some), 24, 32, HERE).whole for some in (1_000, 500))
     parts = {
         "no lists": (flat, lists.refine_index),
         "no values": (lists.base_index, flat),
@@ -152,7 +174,7 @@ def test_each_query_gets_its_highest(found: list[tuple[int, int, int]], count: i
 def factors_by_hand(lists: Lists, query: NDArray[np.float32]) -> tuple[list[int], float]:
     """A query in integers, and what they were multiplied with."""
     kept = len(lists.basis)
-    _, width = faiss.vector_to_array(lists.values.sq.trained).reshape(2, kept)
+    _, width = lists.ranges()
     exact = np.einsum("D,dD->d", query, lists.basis * (width / np.float32(255)).astype(np.float32)[:, None])
     scale = min(127, 2**25 // (255 * kept)) / np.abs(exact).max()
     return [round(float(each)) for each in exact * scale], float(scale)
@@ -165,7 +187,7 @@ def product(codes: Any, factors: list[int]) -> int:
 def slow_lists(lists: Lists, query: NDArray[np.float32]) -> list[int]:
     """How good every list looks, value by value in Python's integers."""
     first = lists.lists.d
-    low, width = faiss.vector_to_array(lists.values.sq.trained).reshape(2, len(lists.basis))[:, :first]
+    low, width = lists.ranges()[:, :first]
     factors, scale = factors_by_hand(lists, query)
     centroids = lists.centroids()
     codes = np.clip((centroids - low) / (width / np.float32(255)), 0, 255).astype(np.uint8)
@@ -258,7 +280,7 @@ def test_what_is_said_to_be_looked_into_is(made: tuple[StoredVectors, Lists]) ->
 
 def test_lists_without_rows(made: tuple[StoredVectors, Lists], tmp_path: Path) -> None:
     vectors = made[0]
-    lists = train(vectors, vectors.sample(1_000, NONE), 24, 16)
+    lists = train(vectors, vectors.sample(1_000, NONE), 24, 16, HERE)
     few = StoredVectors([vectors.parts[0][:3]], NONE)
     lists.add(few)
     lists.write(tmp_path / "few.faiss")

@@ -7,6 +7,8 @@ FAISS it is an `IndexRefine` of the two.
 
 Lists are many and short. k-means takes them in two steps, first the square root of their number, then that many in each
 of these, from a sample; and all rows move them once, to where the rows that are nearest to each have their mean.
+
+While an index is made, its lists are in memory, and the values by row are in a file.
 """
 
 from collections.abc import Callable
@@ -19,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_index.search_index.options import first_directions
-from build_index.search_index.stored import StoredVectors
+from build_index.search_index.stored import ROWS_PER_BLOCK, StoredVectors
+from build_index.search_index.written import Waiting, write_refined
 
 SAMPLE_ROWS = 20
 """Rows that k-means sees for each centroid, drawn from all parts."""
@@ -48,18 +51,20 @@ class Lists:
     Attributes:
         whole: what is written to the disk.
         lists: those of the first directions, faiss.IndexIVFScalarQuantizer.
-        values: all directions of every row, faiss.IndexScalarQuantizer.
+        values: all directions of every row, faiss.IndexScalarQuantizer; codes wait elsewhere while an index is made.
         basis: float32 [kept, d], the directions that are kept.
+        waiting: the codes of the values of an index that is made.
     """
 
     whole: faiss.IndexRefine
     lists: Any  # of which the stubs do not know every method
     values: Any
     basis: NDArray[np.float32]
+    waiting: Waiting | None = None
 
     @classmethod
     def of(cls, whole: faiss.Index) -> "Lists":
-        """Take apart what was read.
+        """Take apart what was read; no rows can be added.
 
         Raises:
             ValueError: it is another kind of index.
@@ -77,13 +82,16 @@ class Lists:
         return cls(whole, lists, values, basis)
 
     @classmethod
-    def empty(cls, basis: NDArray[np.float32], centroids: NDArray[np.float32], sample: NDArray[np.float32]) -> "Lists":
+    def empty(
+        cls, basis: NDArray[np.float32], centroids: NDArray[np.float32], ranges: NDArray[np.float32], folder: Path
+    ) -> "Lists":
         """Lists without rows.
 
         Args:
             basis: float32 [kept, d].
             centroids: float32 [lists, first], the first directions.
-            sample: float32 [n, kept], whose ranges are what 8 bits can say.
+            ranges: float32 [2, kept], the lowest value that 8 bits can say, and how far the highest lies above it.
+            folder: where values wait until they are written.
         """
         (kept, _), (count, first) = basis.shape, centroids.shape
         bits, product = faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
@@ -91,13 +99,29 @@ class Lists:
         quantizer.add(centroids)
         lists = faiss.IndexIVFScalarQuantizer(quantizer, first, count, bits, product)
         lists.by_residual = False
-        lists.train(np.ascontiguousarray(sample[:, :first]))
         values = faiss.IndexScalarQuantizer(kept, bits, product)
-        values.train(sample)
+        for index, some in ((lists, ranges[:, :first]), (values, ranges)):
+            faiss.copy_array_to_vector(some.ravel(), index.sq.trained)
+            index.is_trained = True
         base = faiss.IndexPreTransform(_transform(basis[:first]), lists)
         whole = faiss.IndexRefine(base, faiss.IndexPreTransform(_transform(basis), values))
         whole.k_factor = FACTOR_FOR_OTHERS
-        return cls(whole, lists, values, basis)
+        return cls(whole, lists, values, basis, Waiting(folder, kept))
+
+    def growing(self, folder: Path) -> "Lists":
+        """The same rows, as an index that is made: others can be added.
+
+        Args:
+            folder: where values wait until they are written.
+        """
+        grown, codes = Lists.empty(self.basis, self.centroids(), self.ranges(), folder), self.codes()
+        assert grown.waiting is not None
+        for start in range(0, len(codes), ROWS_PER_BLOCK):
+            grown.waiting.add(codes[start : start + ROWS_PER_BLOCK])
+        ids = faiss.InvertedLists.SUBSET_TYPE_ID_RANGE  # type: ignore[attr-defined]  # in no stub
+        self.lists.invlists.copy_subset_to(grown.lists.invlists, ids, 0, len(codes))
+        grown.lists.ntotal = len(codes)
+        return grown
 
     @property
     def count(self) -> int:
@@ -108,9 +132,15 @@ class Lists:
         """float32 [lists, first]."""
         return self.lists.quantizer.reconstruct_n(0, self.count)
 
+    def ranges(self) -> NDArray[np.float32]:
+        """What 8 bits can say in every direction, the lowest value and how far the highest lies above it: [2, kept]."""
+        return faiss.vector_to_array(self.values.sq.trained).reshape(2, len(self.basis))
+
     def codes(self) -> NDArray[np.uint8]:
         """All values where they lie: uint8 [rows, kept]."""
         rows, kept = self.values.ntotal, len(self.basis)
+        if self.waiting is not None:
+            return self.waiting.mapped()
         if not rows:
             return np.zeros((0, kept), np.uint8)
         codes: NDArray[np.uint8] = faiss.rev_swig_ptr(self.values.codes.data(), rows * kept).reshape(rows, kept)
@@ -118,19 +148,21 @@ class Lists:
 
     def add(self, vectors: StoredVectors) -> None:
         """Put every row into a list that is in none yet."""
+        assert self.waiting is not None, "lists that were read"
         nearest, first = nearest_of(self.centroids()), self.lists.d
         for start, block in vectors.blocks(self.lists.ntotal):
             turned = np.ascontiguousarray(block @ self.basis.T)
             front = np.ascontiguousarray(turned[:, :first])
             rows, places = np.arange(start, start + len(block)), nearest(front)
             self.lists.add_core(len(block), *(faiss.swig_ptr(each) for each in (front, rows, places)))
-            self.values.add(turned)
-        for each in (self.whole, self.whole.base_index, self.whole.refine_index):
+            self.waiting.add(self.values.sa_encode(turned))
+        for each in (self.whole, self.whole.base_index, self.whole.refine_index, self.values):
             each.ntotal = self.lists.ntotal
 
     def write(self, path: Path) -> None:
-        """Write the file."""
-        faiss.write_index(self.whole, str(path))
+        """Write the file of an index that was made."""
+        assert self.waiting is not None, "lists that were read"
+        write_refined(self.whole, self.waiting, path)
 
 
 def _turned(index: faiss.Index) -> tuple[NDArray[np.float32], Any]:
@@ -154,7 +186,7 @@ def _transform(basis: NDArray[np.float32]) -> faiss.LinearTransform:
     return transform
 
 
-def train(vectors: StoredVectors, rows: NDArray[np.int64], count: int, kept: int) -> Lists:
+def train(vectors: StoredVectors, rows: NDArray[np.int64], count: int, kept: int, folder: Path) -> Lists:
     """Learn directions, centroids and ranges of values; the lists are empty.
 
     Args:
@@ -162,6 +194,7 @@ def train(vectors: StoredVectors, rows: NDArray[np.int64], count: int, kept: int
         rows: int64 [n], the sample to learn from.
         count: lists.
         kept: directions.
+        folder: where values wait until they are written.
     """
     some = np.random.Generator(np.random.PCG64(SEED)).permutation(len(rows))[:LEAST_SAMPLE]
     sample = vectors.take(rows[np.sort(some)])
@@ -169,7 +202,10 @@ def train(vectors: StoredVectors, rows: NDArray[np.int64], count: int, kept: int
     front = basis[: first_directions(kept)]
     pieces = (vectors.take(rows[start : start + LEAST_SAMPLE]) for start in range(0, len(rows), LEAST_SAMPLE))
     centroids = centroids_of(np.concatenate([piece @ front.T for piece in pieces]), count)
-    return Lists.empty(basis, moved(centroids, vectors, front), np.ascontiguousarray(sample @ basis.T))
+    values = faiss.ScalarQuantizer(kept, faiss.ScalarQuantizer.QT_8bit)
+    values.train(np.ascontiguousarray(sample @ basis.T))
+    ranges = faiss.vector_to_array(values.trained).reshape(2, kept)
+    return Lists.empty(basis, moved(centroids, vectors, front), ranges, folder)
 
 
 def centroids_of(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:

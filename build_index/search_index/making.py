@@ -1,5 +1,7 @@
 """Making lists for an index: learned anew, or an earlier index's lists with the new rows added."""
 
+from pathlib import Path
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +30,19 @@ GROWTH = 4
 TUNING_SEED = 1
 
 
-def make_lists(vectors: StoredVectors, options: SearchOptions, earlier: Index | None) -> tuple[Lists, SearchState]:
+def make_lists(
+    vectors: StoredVectors, options: SearchOptions, earlier: Index | None, folder: Path
+) -> tuple[Lists, SearchState]:
     """Add to the lists that there are while they serve the new rows as well, else learn new ones. Nothing is embedded.
 
     Args:
         vectors: all rows, those of the earlier index first.
         options: what the user said.
         earlier: the index that is added to, if any.
+        folder: where values wait until they are written.
     """
     rows, queries, truth = tuning_queries(vectors)
-    grown = _grown(vectors, options, earlier)
+    grown = _grown(vectors, options, earlier, folder)
     if grown is not None:
         lists, learned = grown
         setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth, rows)
@@ -45,7 +50,7 @@ def make_lists(vectors: StoredVectors, options: SearchOptions, earlier: Index | 
             return lists, SearchState(options=options, search=setting, learned=learned)
     count = min(list_count(len(vectors.alive)), len(vectors.alive))
     kept = options.dimensions(vectors.rows, vectors.dimension)
-    lists = train(vectors, vectors.sample(sample_size(count), without=rows), count, kept)
+    lists = train(vectors, vectors.sample(sample_size(count), without=rows), count, kept, folder)
     lists.add(vectors)
     setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth, rows)
     share = setting.nprobe / lists.count
@@ -77,7 +82,9 @@ def tuning_queries(vectors: StoredVectors) -> tuple[NDArray[np.int64], NDArray[n
     return rows, queries, exact_rows(vectors, queries, min(NEIGHBOURS, len(vectors.alive)))
 
 
-def _grown(vectors: StoredVectors, options: SearchOptions, earlier: Index | None) -> tuple[Lists, Learned] | None:
+def _grown(
+    vectors: StoredVectors, options: SearchOptions, earlier: Index | None, folder: Path
+) -> tuple[Lists, Learned] | None:
     """The earlier index's lists with the new rows, if they can be read and still fit the options."""
     if earlier is None or earlier.manifest.index.kind != LISTS:
         return None
@@ -89,11 +96,12 @@ def _grown(vectors: StoredVectors, options: SearchOptions, earlier: Index | None
     if options.index_bytes and bytes_now > options.index_bytes and learned.dimensions > DIMENSIONS_STEP:
         return None
     try:
-        lists = Lists.of(faiss.read_index(str(earlier.faiss_path)))
+        lists = Lists.of(faiss.read_index(str(earlier.faiss_path), faiss.IO_FLAG_MMAP_IFC))
     except (RuntimeError, ValueError):  # damaged: the vectors are there to learn from
         return None
     shape = lists.basis.shape, lists.count, lists.values.ntotal
     if shape != ((learned.dimensions, vectors.dimension), learned.lists, earlier.manifest.rows):
         return None
+    lists = lists.growing(folder)
     lists.add(vectors)
     return lists, learned

@@ -20,7 +20,6 @@ from functools import cached_property
 from itertools import pairwise, repeat
 from typing import Any, TypeVar
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,6 +40,7 @@ from build_index.search_index.kernels import (
 )
 from build_index.search_index.lists import Lists
 from build_index.search_index.picking import lowest_of_each, rows_of
+from build_index.search_index.stored import leave
 
 CODE, FACTOR, HIGHEST = 255, 127, 1 << 25
 """The highest value of a code and of a factor, and what their products may sum to so that a key has room for it."""
@@ -102,7 +102,7 @@ class Scan:
             removed: int64 [r], ascending rows that are never found.
         """
         kept, first = len(lists.basis), lists.lists.d
-        low, width = faiss.vector_to_array(lists.values.sq.trained).reshape(2, kept)
+        low, width = lists.ranges()
         steps = width / np.float32(CODE)
         self._to_factors: NDArray[np.float32] = np.multiply(lists.basis, steps[:, None], dtype=np.float32)  # [d, D]
         self._lists = lists  # whose memory the codes are
@@ -134,6 +134,10 @@ class Scan:
                 some = slice(start, start + QUERIES_PER_PASS)
                 self._fill(rows[some], queries[some], slack, least, pool)
         return rows
+
+    def leave(self) -> None:
+        """Let go of the pages of the values, where these are mapped by NumPy."""
+        leave(self._values)
 
     def looked_into(self, queries: NDArray[np.float32], count: int, slack: float) -> tuple[float, float]:
         """Lists that a query looks into at first, and rows that these hold; means."""

@@ -66,6 +66,7 @@ class StoredVectors:
         for part in np.unique(part_of):
             here = part_of == part
             taken[here] = self.parts[part][rows[here] - self.starts[part]]
+            leave(self.parts[part])
         return widened(taken)
 
     def blocks(self, first: int = 0) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -73,7 +74,12 @@ class StoredVectors:
         for start, part in zip(self.starts[:-1].tolist(), self.parts, strict=True):
             for local in range(max(first - start, 0), len(part), ROWS_PER_BLOCK):
                 yield start + local, widened(part[local : local + ROWS_PER_BLOCK])
-            _leave(part)
+            leave(part)
+
+    def leave(self) -> None:
+        """Let go of the pages of all parts."""
+        for part in self.parts:
+            leave(part)
 
     def sample(self, count: int, without: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows drawn evenly from all parts, ascending: int64 [min(count, rows left)].
@@ -90,10 +96,10 @@ class StoredVectors:
         return np.sort(generator.choice(left, min(count, len(left)), replace=False))
 
 
-def _leave(part: NDArray[np.float16]) -> None:
-    """Let go of the pages of a mapped part that was read through; the system keeps them while it has room."""
-    if isinstance(part.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
-        part.base.madvise(mmap.MADV_DONTNEED)
+def leave(array: NDArray[np.generic]) -> None:
+    """Let go of the pages of a mapped array that was read; the system keeps them while it has room."""
+    if isinstance(array.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+        array.base.madvise(mmap.MADV_DONTNEED)
 
 
 def widened(halves: NDArray[np.float16]) -> NDArray[np.float32]:

@@ -72,7 +72,10 @@ def tune(
 
         def recall(step: int, count: int = count) -> float:
             found = scan.candidates(queries, count, _slack(step), truth.shape[1], threads)
-            return recall_of(vectors, queries, found, truth, own)
+            share = recall_of(vectors, queries, found, truth, own)
+            vectors.leave()  # which would all be resident soon
+            scan.leave()
+            return share
 
         step = _first_step(lambda step: recall(step) >= TARGET + MARGIN)
         lists, rows = scan.looked_into(queries, count, _slack(step))
