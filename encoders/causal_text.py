@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from encoders.fused_linear import Activation, FusedLinear
 from encoders.prefixes import Prefixes
-from encoders.tree_tiles import TILE, TileGroup, cut_tiles
+from encoders.tree_tiles import TILE, WIDE_TILE, TileGroup, cut_tiles
 
 QUICK = 1.702
 """QuickGELU is x times the sigmoid of 1.702 x, so silu(1.702 x) / 1.702: the factors go into the weights around it."""
@@ -58,7 +58,7 @@ class CausalText:
 
     def __init__(self, tower: Any, device: str, dtype: torch.dtype = torch.float32) -> None:
         """Takes the weights of a tower for which `understands` holds; what stays as it is, is shared."""
-        self._device, self._dtype = device, dtype
+        self._device, self._dtype, self._tile = device, dtype, tile_for(device, dtype)
         self._words = tower.token_embedding.weight.to(device)
         self._positions = tower.positional_embedding.to(device)
         self._layers = [layer_of(block, device, dtype) for block in tower.transformer.resblocks]
@@ -74,7 +74,7 @@ class CausalText:
     @torch.inference_mode()
     def __call__(self, tree: Prefixes) -> Tensor:
         """Vectors before they are scaled to unit length: float32 [n, d]."""
-        tiles = cut_tiles(tree)
+        tiles = cut_tiles(tree, self._tile)
         groups = [self._group(group) for group in tiles.groups]
         nodes = _padded(tiles.nodes)  # [M]
         tokens, positions = (self._on_device(each[nodes]) for each in (tree.tokens, tree.positions))
@@ -113,6 +113,13 @@ class CausalText:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
 
 
+def tile_for(device: str, dtype: torch.dtype) -> int:
+    """Nodes of a tile that suit a device and a precision."""
+    processor: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
+    wide = device == "cpu" and dtype is torch.bfloat16 and processor.get("amx_bf16", False)
+    return WIDE_TILE if wide else TILE
+
+
 def rows_for(count: int) -> int:
     """Rows to compute for so many: one of four numbers in every octave, and a multiple of a tile.
 
@@ -146,10 +153,11 @@ def mix(query: Tensor, key_value: Tensor, groups: list[Group], heads: int) -> Te
     mixed = torch.empty_like(query)
     mixed[groups[-1].places.stop :] = 0
     for group in groups:
-        (asking,) = _heads(query[group.places], 1, TILE, heads)  # [g, H, T, d]
+        tile = group.mask.shape[2]
+        (asking,) = _heads(query[group.places], 1, tile, heads)  # [g, H, T, d]
         key, value = _heads(key_value.index_select(0, group.keys), 2, group.mask.shape[-1], heads)  # [g, H, k, d]
         answer = F.scaled_dot_product_attention(asking, key, value, attn_mask=group.mask)
-        _heads(mixed[group.places], 1, TILE, heads)[0].copy_(answer)
+        _heads(mixed[group.places], 1, tile, heads)[0].copy_(answer)
     return mixed
 
 

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import clip_text, fused_linear
+from encoders import causal_text, clip_text, fused_linear
 from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
 from encoders.prefixes import Prefixes, find_prefixes
 from encoders.presets import Precision
+from encoders.tree_tiles import TILE, WIDE_TILE
 from encoders.weights import ClipSource, LoadedClip
 
 CAPTIONS = [
@@ -330,8 +331,11 @@ def test_the_same_captions_give_the_same_bytes(load: Load) -> None:
     np.testing.assert_array_equal(encoder.encode(CAPTIONS), encoder.encode(CAPTIONS))
 
 
+@pytest.mark.parametrize("tile", [TILE, WIDE_TILE])
 @pytest.mark.parametrize("name", ["CLIP", "CLIP with QuickGELU", "text tower, layer scale", "XLM-RoBERTa, mean"])
-def test_bfloat16_stays_near(load: Load, name: str) -> None:
+def test_bfloat16_stays_near(load: Load, name: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever tiles suit this processor."""
+    monkeypatch.setattr(causal_text, "tile_for", lambda device, dtype: tile)
     clip, tokenizer = load(name), FAMILIES[name].tokenizer
     near = ClipText(clip, tokenizer, precision=Precision.BF16)
     assert near.identity.precision == "bf16"
