@@ -16,7 +16,7 @@ from build_index.search_index.kernels import HALF, LANES, ROWS, Asked, Stored
 from build_index.search_index.options import first_directions
 from build_index.search_index.scan import CODE, FACTOR, highest_factor
 
-SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128)]
+SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128), (40, 90, 192)]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
 
 TILES = [False, pytest.param(True, marks=pytest.mark.skipif(not compiled.tiles_allowed(), reason="no tiles (AMX)"))]

@@ -33,6 +33,9 @@ VECTORS = 4
 
 BYTES_AT_ONCE = 64
 
+LEAST_TILE = 32
+"""Bytes of a row that a tile must hold to be worth it."""
+
 FEW_BLOCKS = 8
 """Blocks that are added without a loop: with a loop for four, looking took a tenth longer."""
 
@@ -628,10 +631,10 @@ def _above_bounds(
 
 @compiled
 def _begin(tiles: Any, steps: int, shapes: NDArray[np.uint8]) -> int:
-    """Set the shapes of this thread's tiles, if whole tiles are multiplied: how many bytes of a row one holds, or 0."""
-    if not tiles or not steps:
+    """Set the shapes of this thread's tiles, if they are worth it: how many bytes of a row one holds, or 0."""
+    block = _shapes(steps, shapes) if tiles and steps else 0
+    if block < LEAST_TILE:
         return 0
-    block = _shapes(steps, shapes)
     _begin_tiles(_at(shapes))
     return block
 

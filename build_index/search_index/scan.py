@@ -277,18 +277,19 @@ def _stored(
     """Where everything lies, the centroids as codes, and what a step of the codes of their reach is worth."""
     centroids, missing = lists.centroids(), -lists.count % ROWS
     count, first = centroids.shape
-    wide = first + -first % 4
+    wide, tiles = first + -first % 4 + 4, tiles_allowed()
+    wide += -wide % BYTES_AT_ONCE if tiles else 0
     reach = np.sqrt(np.maximum(1 - np.square(centroids).sum(axis=1), 0))
     worth = REACH * max(float(reach.max()), float(np.finfo(np.float32).tiny)) / CODE
-    near = np.zeros((count + missing, wide + 4), np.uint8)
+    near = np.zeros((count + missing, wide), np.uint8)
     near[:count, :first] = np.clip((centroids - low) / np.where(steps, steps, 1), 0, CODE)
-    near[:count, wide] = np.rint(reach * REACH / worth)
+    near[:count, wide - 4] = np.rint(reach * REACH / worth)
     inner = lists.lists.invlists
     numbers = range(count)
     each = [[_address(get(number)) for number in numbers] for get in (inner.get_codes, inner.get_ids)]
     each.append([inner.list_size(number) for number in numbers])
     codes, rows, sizes = np.pad(np.array(each, np.int64), ((0, 0), (0, missing)))
-    return Stored(near, codes, rows, sizes, first, values.ctypes.data, values.shape[1], tiles_allowed()), worth
+    return Stored(near, codes, rows, sizes, first, values.ctypes.data, values.shape[1], tiles), worth
 
 
 def _address(pointer: Any) -> int:
