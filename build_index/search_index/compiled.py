@@ -1,4 +1,7 @@
-"""Functions that are compiled for the processor at hand when they are first called, and kept for the next time."""
+"""Functions that are compiled for the processor at hand when they are first called, and kept for the next time.
+
+And whether that processor multiplies whole tiles, and this process may have it do so.
+"""
 
 import ctypes
 import platform
