@@ -59,7 +59,7 @@ class BuildConfig:
     concept_prompts: tuple[str, ...] = field(
         default=(),
         metadata={
-            "help": "templates that a concept is embedded with (default: the index's own, or four of CLIP's style)",
+            "help": "templates that a concept is embedded with (default: the index's own, or two of CLIP's style)",
             "metavar": "TEMPLATE",
         },
     )

@@ -65,7 +65,7 @@ CORPORA = {
     ),
     "laion": CorpusPreset("laion/laion-art/*.parquet", ("**/*.parquet",), ("TEXT", "caption", "text")),
     "redcaps": CorpusPreset(
-        "red_caps@refs%2Fconvert%2Fparquet/all/train/*.parquet",
+        "kdexd/red_caps@refs%2Fconvert%2Fparquet/all/train/*.parquet",
         ("**/*redcaps*.parquet", "**/annotations/*.json", "**/*.parquet"),
         ("caption", "raw_caption"),
     ),
@@ -96,12 +96,17 @@ class Source:
         >>> Source("a/b.TSV.gz", ()).kind
         'tsv'
         """
-        return DATASET if self.uri.startswith(DATASET) else _split(self.uri)[0].lstrip(".")
+        return DATASET if is_dataset(self.uri) else _split(self.uri)[0].lstrip(".")
 
     @property
     def compression(self) -> str:
         """`.gz`, `.zst`, `.bz2`, `.xz`, or nothing."""
         return _split(self.uri)[1]
+
+
+def is_dataset(uri: str) -> bool:
+    """Whether a data set is meant, `hf:OWNER/NAME`, and not a file on the hub, `hf://datasets/OWNER/NAME/FILE`."""
+    return uri.startswith(DATASET) and "://" not in uri
 
 
 def corpus_name(config: BuildConfig) -> str:
@@ -149,7 +154,7 @@ def _sources_of(corpus: str, data_dir: Path | None, columns: tuple[str, ...]) ->
     if preset is not None:
         files = _preset_files(corpus, preset, data_dir)
         return [Source(uri, columns or preset.columns, preset.listed) for uri in files]
-    if corpus.startswith(DATASET):
+    if is_dataset(corpus):
         return [Source(corpus, columns)]
     if "://" in corpus:
         return [Source(uri, columns) for uri in _remote_files(corpus)]

@@ -67,6 +67,8 @@ def _read_parquet(source: Source) -> Stream:
                     row += len(values)
                     given += len(batch)
             except BROKEN as error:
+                if "://" in source.uri:
+                    raise  # the connection, most likely: what follows is there yet
                 lost = file.metadata.row_group(group).num_rows - given
                 yield Problem(f"{source.uri} row group {group}", lost, Refusal.DAMAGED, one_line(error))
                 row += lost

@@ -8,7 +8,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from build_index.corpora import DATASET, Source
+from build_index.corpora import Source, is_dataset
 from build_index.dataset_reader import dataset_version
 from build_index.errors import CorpusError
 from build_index.intake import Intake, Reading
@@ -30,7 +30,7 @@ def fingerprint(sources: Sequence[Source]) -> list[Marked]:
 
 def _mark(uri: str) -> str:
     try:
-        if uri.startswith(DATASET):
+        if is_dataset(uri):
             return f"dataset:{hashlib.sha256(uri.encode()).hexdigest()}:{dataset_version(uri)}"
         if "://" not in uri:
             return f"sha256:{file_info(Path(uri)).sha256}"
@@ -82,7 +82,7 @@ def choose_readings(
 
 
 def _is_gone(uri: str) -> bool:
-    return "://" not in uri and not uri.startswith(DATASET) and not Path(uri).exists()
+    return "://" not in uri and not is_dataset(uri) and not Path(uri).exists()
 
 
 def describe(

@@ -136,8 +136,9 @@ class EncoderIdentity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     def describe(self) -> str:
         """One readable line: model, weights, dimension, start of the digest."""
-        weights = self.pretrained or self.checkpoint or "local weights"
-        return f"{self.architecture}/{weights}, {self.dimension}-d, text weights {self.text_digest[:14]}…"
+        weights = self.pretrained or self.checkpoint
+        model = f"{self.architecture}/{weights}" if weights else self.architecture
+        return f"{model}, {self.dimension}-d, text weights {self.text_digest[:14]}…"
 
     def require(self, other: "EncoderIdentity", where: str) -> None:
         """Refuse another encoder.

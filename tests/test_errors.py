@@ -74,7 +74,7 @@ REFUSED = [
     ),
     ("labeler", ["pictures", *LABEL, "--index", "captions.csv"], "error: captions.csv: a file, where the folder of an"),
     ("labeler", ["pictures", *LABEL, "--index", "torn"], "error: torn/captions/manifest.json: not valid JSON (Expecti"),
-    ("labeler", ["pictures", *LABEL, "--preset", "pocket"], "error: shards/captions holds vectors of untrained/local "),
+    ("labeler", ["pictures", *LABEL, "--preset", "pocket"], "error: shards/captions holds vectors of untrained, "),
     ("labeler", ["pictures", *LABEL, "--dino", "nonsense"], "error: --dino nonsense: timm knows no such model; "),
     ("labeler", ["pictures", *LABEL, "--device", "gpu"], "error: --device gpu: torch has no such device here; use a"),
     ("labeler", ["pictures", *LABEL, "--out", "captions.csv"], "error: --out captions.csv: "),
@@ -113,7 +113,7 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     if message is None:  # the index is of another CLIP than what is asked for
         (workplace / "more.csv").write_text("caption\na cat\n")
         arguments = ["--append", "more.csv", *arguments[2:]]
-        message = "error: shards/captions holds vectors of untrained/local weights, 128-d, text weights sha256:"
+        message = "error: shards/captions holds vectors of untrained, 128-d, text weights sha256:"
         before = everything(workplace)
     try:
         code = import_module(MAINS[command]).main(arguments)
