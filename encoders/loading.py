@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import HfHubHTTPError
 
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
@@ -41,7 +42,8 @@ def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
     """Turn whatever a loading library raises into one line that says how to go on.
 
     The libraries raise anything from `OSError` to `RuntimeError` with pages of text here, so all are caught, kept as
-    the cause, and told apart by whether a network was involved.
+    the cause, and told apart by what is in their chain of causes: a package that is missing, an answer of the hub, or
+    none.
     """
     try:
         with offline_where_no_hub_resolves():
@@ -50,27 +52,35 @@ def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
-        if _is_connection(error):
+        otherwise = f"with {flag}, or build with --preset pocket, which needs no download"
+        for cause in _causes(error):
+            if isinstance(cause, ModuleNotFoundError):
+                raise EncoderError(f"{what}: a package is not installed here: pip install {cause.name}") from error
+            if isinstance(cause, HfHubHTTPError) and cause.response is not None:
+                raise EncoderError(
+                    f"{what}: the hub answered {cause.response.status_code} when asked for {wanted}. Check the name, "
+                    f"and whether one must log in for it (hf auth login), or give a file of your own {otherwise}"
+                ) from error
+        if any(map(_is_connection, _causes(error))):
             raise WeightsMissing(
                 f"{what}: its weights are not on this machine and no hub can be reached. Wanted: {wanted}. "
-                f"Download that file elsewhere and pass it with {flag}, "
-                f"or build with --preset pocket, which needs no download"
+                f"Download that file elsewhere and pass it {otherwise}"
             ) from error
-        raise EncoderError(
-            f"{what}: cannot be loaded from {wanted}: {reason}. "
-            f"Give another with {flag}, or build with --preset pocket, which needs no download"
-        ) from error
+        raise EncoderError(f"{what}: cannot be loaded from {wanted}: {reason}. Give another {otherwise}") from error
 
 
-def _is_connection(error: BaseException | None) -> bool:
-    """Whether a failure to reach a hub is in the chain of causes."""
-    marks = ("connection", "offline", "resolve", "localentrynotfound", "max retries", "urlopen", "timed out", "proxy")
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised from or while handling."""
     while error is not None:
-        text = f"{type(error).__name__} {error}".lower()
-        if any(mark in text for mark in marks):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _is_connection(error: BaseException) -> bool:
+    """Whether it says that a hub could not be reached."""
+    marks = ("connection", "offline", "resolve", "localentrynotfound", "max retries", "urlopen", "timed out", "proxy")
+    text = f"{type(error).__name__} {error}".lower()
+    return any(mark in text for mark in marks)
 
 
 @contextmanager

@@ -116,6 +116,8 @@ def test_weights_are_fetched_by_name(machine: Machine, tmp_path: Path) -> None:
     save_file(network.state_dict(), clip / "open_clip_model.safetensors")
     save_file(timm.create_model(DINO.partition(".")[0]).state_dict(), dino / "model.safetensors")
     Image.fromarray(np.random.default_rng(1).integers(0, 256, (96, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    misspelt = machine.run("build_index", "--corpus", "demo", "--clip", "hf-hub:me/tinny", exits=2)
+    assert "the hub answered 404 when asked for me/tinny/open_clip_config.json. Check the name" in misspelt.stderr
     machine.run("build_index", "--corpus", "demo", "--clip", "hf-hub:me/tiny")
     machine.run("labeler", "a.png", "--index", "shards/demo", "--dino", DINO, "--short-side", "64")
     made_by = json.loads((tmp_path / "labels" / "a.json").read_text())["made_by"]

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from encoders.clip_text import ClipText
 from encoders.dinov2 import PatchFeatures, load_dino, pixels_of
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.identity import source_of, text_digest
+from encoders.loading import explained
 from encoders.untrained import SEED, fill_random, untrained_clip, untrained_dino
 from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
 
@@ -260,6 +262,18 @@ def test_without_a_hub_the_error_names_the_file_the_flag_and_the_way_out() -> No
         assert flag in said
         assert "--preset pocket" in said
         assert "\n" not in said
+
+
+def test_a_package_that_a_network_needs_is_named() -> None:
+    def load() -> None:
+        with explained("CLIP x", "its file", "--clip"):
+            try:
+                import_module("nowhere_at_all")
+            except ImportError as error:
+                raise RuntimeError("no tokenizer") from error
+
+    with pytest.raises(EncoderError, match=r"^CLIP x: a package is not installed here: pip install nowhere_at_all$"):
+        load()
 
 
 @pytest.mark.parametrize(
