@@ -230,7 +230,6 @@ def server() -> Iterator[str]:
 
 
 def test_downloads_say_what_could_not_be_had(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("img2dataset", reason="img2dataset is not installed")
     monkeypatch.setattr(downloads, "TIMEOUT", 1)
     monkeypatch.setattr(downloads, "RETRIES", 0)
     names = ["good.png", "missing.png", "lies.png", "half.png", "slow.png", "also%20good.png"]
