@@ -15,20 +15,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _build(config: BuildConfig) -> int:
-    from build_index.pipeline import build  # heavy libraries load after the flags are parsed
+    from build_index.api import build  # heavy libraries load after the flags are parsed
     from shards import open_index
 
     started = time.monotonic()
     report = build(config)
     for note in report.notes:
         print(f"note: {note}")
-    if not report.embedded and not report.concepts_embedded and not report.refusals:
+    if not (report.embedded or report.concepts_embedded or report.refusals or report.merged):
         print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before")
         return commands.DONE
     tally = report.manifest.tally
     size = sum(file.bytes for file in report.manifest.files())
+    origin = f" of {report.merged:,} indexes" if report.merged else ""
     print(
-        f"{report.folder}: {report.manifest.rows:,} captions, {report.embedded:,} embedded now; "
+        f"{report.folder}: {report.manifest.rows:,} captions{origin}, {report.embedded:,} embedded now; "
         f"{report.manifest.concepts.current:,} concepts, {report.concepts_embedded:,} embedded now; "
         f"{size / 1e6:,.1f} MB, {time.monotonic() - started:,.0f} s\n"
         f"  read {tally.read:,} = kept {tally.kept:,} + duplicates {tally.duplicates:,} "

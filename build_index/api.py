@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
-from build_index import pipeline
+from build_index import merging, pipeline
 from build_index.config import BuildConfig
 from build_index.language import Language
 from build_index.pipeline import BuildReport
@@ -19,6 +19,7 @@ class BuildOptions(TypedDict, total=False):
 
     append: Names
     words: Names
+    merge: Names
     name: str
     out: str | Path
     preset: PresetName | Literal["default", "tag", "pocket", "untrained"] | None
@@ -61,5 +62,9 @@ def build(corpus: Names | BuildConfig = (), **options: Unpack[BuildOptions]) -> 
     if isinstance(corpus, BuildConfig):
         if options:
             raise TypeError(f"give a config or options, not both; found a config and {', '.join(options)}")
-        return pipeline.build(corpus)
-    return pipeline.build(config_of(BuildConfig, {"corpus": corpus, **options}))
+        return _made(corpus)
+    return _made(config_of(BuildConfig, {"corpus": corpus, **options}))
+
+
+def _made(config: BuildConfig) -> BuildReport:
+    return merging.merge(config) if config.merge else pipeline.build(config)

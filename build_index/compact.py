@@ -5,20 +5,16 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from build_index.export import alive
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
+from build_index.rewriting import rewrite_parts
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex
 from shards.concepts import ChosenConcepts, write_concept_table, write_links
-from shards.manifest import ConceptsInfo, PartInfo, Tally, load
-from shards.parts import CAPTIONS_SCHEMA, PartRows, read_parquet, write_array
-
-REMOVED = "removed"
-"""The reason under which the tally keeps removed captions, so that the books still balance."""
+from shards.manifest import ConceptsInfo, PartInfo, load
+from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_array
 
 
 def compact(folder: Path) -> tuple[int, int]:
@@ -61,70 +57,28 @@ def compact(folder: Path) -> tuple[int, int]:
 
 
 def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
-    content = index.manifest
-    numbers = _new_source_numbers(index)
-    parts = _write_parts(index, writer, numbers)
+    parts, books = rewrite_parts([index], writer)
     concepts = _write_concepts(index, writer, parts)
-    keep = np.setdiff1d(np.arange(content.rows), index.removed)
     vectors = StoredVectors(
         [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts], np.zeros(0, np.int64)
     )
     path = writer.table_path("captions", "faiss")
     search_index, state = write_faiss_index(path, vectors, state_of(index).options)
     manifest = msgspec.structs.replace(
-        content,
+        index.manifest,
         generation=writer.generation,
         rows=sum(part.rows for part in parts),
         parts=parts,
-        counts=write_array(writer.table_path("counts", "npy"), index.counts()[keep]),
+        counts=write_array(writer.table_path("counts", "npy"), books.counts),
         concepts=concepts,
         index=search_index,
         removed=None,
         quality=None,
-        sources=[info for number, info in enumerate(content.sources) if numbers[number] >= 0],
-        tally=_without_removed(index),
+        sources=books.sources,
+        tally=books.tally,
     )
     quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts, state)
     return writer.finish(msgspec.structs.replace(manifest, quality=quality))
-
-
-def _without_removed(index: Index) -> Tally:
-    """The books with every meeting of a removed caption under its own heading, so that they still balance."""
-    tally = index.manifest.tally
-    meetings = int(index.counts()[index.removed].sum(dtype=np.uint64))
-    return Tally(
-        read=tally.read,
-        kept=tally.kept - len(index.removed),
-        duplicates=tally.duplicates - (meetings - len(index.removed)),
-        refused=dict(sorted({**tally.refused, REMOVED: tally.refused.get(REMOVED, 0) + meetings}.items())),
-    )
-
-
-def _new_source_numbers(index: Index) -> NDArray[np.int32]:
-    """The new number of every source, -1 for one without captions: int32 [sources]."""
-    held = np.zeros(len(index.manifest.sources), np.bool_)
-    for number in range(len(index.manifest.parts)):
-        held[index.part_table(number, ["source"])["source"].to_numpy()[alive(index, number)]] = True
-    return np.where(held, np.cumsum(held) - 1, -1).astype(np.int32)
-
-
-def _write_parts(index: Index, writer: IndexWriter, numbers: NDArray[np.int32]) -> list[PartInfo]:
-    parts: list[PartInfo] = []
-    for number in range(len(index.manifest.parts)):
-        keep = alive(index, number)
-        if not keep.any():
-            continue
-        table = index.part_table(number, ["text", "hash", "source", "concepts"]).filter(keep)
-        rows = PartRows(
-            texts=table["text"].to_pylist(),
-            hashes=table["hash"].to_pylist(),
-            sources=numbers[table["source"].to_numpy()],
-        )
-        pairs = [[(item["text"], item["kind"]) for item in items] for items in table["concepts"].to_pylist()]
-        first_row = parts[-1].first_row + parts[-1].rows if parts else 0
-        vectors = index.part_vectors(number)[keep].astype(np.float32)
-        parts.append(writer.write_part(len(parts), first_row, rows, pairs, vectors))
-    return parts
 
 
 def _write_concepts(index: Index, writer: IndexWriter, parts: list[PartInfo]) -> ConceptsInfo:

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from build_index import encoding
-from build_index.config import BuildConfig
 from build_index.encoding import TextEncoder
 from shards import Index, IndexWriter
 from shards.concepts import choose_concepts, count_concepts, write_concept_table, write_links
@@ -19,13 +19,47 @@ from shards.progress import progress
 
 CONCEPTS_PER_PART = 8_192
 
+Report = Callable[[float], object]
+
+
+class WordEncoder(Protocol):
+    """Words to vectors.
+
+    Attributes:
+        prompts: templates that a word is put into.
+    """
+
+    prompts: Sequence[str]
+
+    def embed(self, words: Sequence[str], report: Report) -> NDArray[np.float32]:
+        """Embed n words, telling in fractions how many more are done: float32 [n, d], unit rows."""
+        ...
+
+
+class PromptedWords:
+    """Words by a text encoder, which is given nothing else."""
+
+    def __init__(self, encoder: TextEncoder, prompts: Sequence[str]) -> None:
+        self.prompts = prompts
+        self._encoder = encoder
+
+    def embed(self, words: Sequence[str], report: Report) -> NDArray[np.float32]:
+        """As `WordEncoder`."""
+        return embed_concepts(self._encoder, words, self.prompts, report)
+
 
 def write_concepts(
-    writer: IndexWriter, encoder: TextEncoder, parts: Sequence[PartInfo], config: BuildConfig
+    writer: IndexWriter, encoder: WordEncoder, parts: Sequence[PartInfo], least: int
 ) -> tuple[ConceptsInfo, int]:
     """Choose the words that may be said, embed those that are new, and link captions to them.
 
     Concepts keep their ids for ever. One that too few captions hold now stays, with a count of 0.
+
+    Args:
+        writer: of the index.
+        encoder: makes the vectors of words.
+        parts: the captions, with the concepts of each.
+        least: captions that must hold a concept; 0 for what `least_captions` says.
 
     Returns:
         The concepts of the index, and how many were embedded in this run.
@@ -34,12 +68,12 @@ def write_concepts(
     removed = earlier.removed if earlier else np.zeros(0, np.int64)
     counted = count_concepts((_concepts(folder, part), _alive(part, removed)) for part in parts)
     rows = sum(part.rows for part in parts)
-    chosen = choose_concepts(counted, config.least_captions or least_captions(rows))
+    chosen = choose_concepts(counted, least or least_captions(rows))
 
-    kept = _reusable_concepts(earlier, config)
+    kept = _reusable_concepts(earlier, encoder.prompts)
     words = [word for part in kept for word in _words(folder, part)]
     new = sorted(_without(chosen.words, words))  # neighbours begin alike, which is computed once (encoders.prefixes)
-    concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new, config)
+    concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new)
     words += new
     starts, links = write_links(
         writer.table_path("starts", "npy"),
@@ -57,16 +91,15 @@ def write_concepts(
 
 def embed_new_concepts(
     writer: IndexWriter,
-    encoder: TextEncoder,
+    encoder: WordEncoder,
     kept: Sequence[ConceptPartInfo],
     words: Sequence[str],
-    config: BuildConfig,
 ) -> tuple[list[ConceptPartInfo], int]:
     """Embed concepts, part by part; parts that a killed build finished are taken as they are."""
     parts = list(kept)
     embedded = 0
     first_number = writer.earlier.manifest.concepts.next_number if writer.earlier else 0
-    words_per_call = max(1, encoding.CAPTIONS_PER_CALL // len(config.concept_prompts))
+    words_per_call = max(1, encoding.CAPTIONS_PER_CALL // len(encoder.prompts))
     with progress("concepts", "words", len(words)) as bar:
         for number, start in enumerate(range(0, len(words), CONCEPTS_PER_PART), start=first_number):
             batch = words[start : start + CONCEPTS_PER_PART]
@@ -75,8 +108,7 @@ def embed_new_concepts(
             if part is None:
                 vectors = []
                 for at in range(0, len(batch), words_per_call):
-                    some = batch[at : at + words_per_call]
-                    vectors.append(embed_concepts(encoder, some, config.concept_prompts, bar.update))
+                    vectors.append(encoder.embed(batch[at : at + words_per_call], bar.update))
                 part = writer.write_concepts(number, first_id, batch, np.concatenate(vectors))
                 embedded += part.rows
             else:
@@ -89,7 +121,7 @@ def embed_concepts(
     encoder: TextEncoder,
     words: Sequence[str],
     prompts: Sequence[str],
-    report: Callable[[float], object] = lambda more: None,
+    report: Report = lambda more: None,
 ) -> NDArray[np.float32]:
     """Embed words as the mean of several prompts, normalised (the prompt ensemble of arXiv 2103.00020, section 3.1.4).
 
@@ -140,8 +172,8 @@ def _without(words: Iterable[str], known: Iterable[str]) -> list[str]:
     return [word for word in words if word not in have]
 
 
-def _reusable_concepts(earlier: Index | None, config: BuildConfig) -> list[ConceptPartInfo]:
+def _reusable_concepts(earlier: Index | None, prompts: Sequence[str]) -> list[ConceptPartInfo]:
     """Concept vectors that the index has already, unless other prompts made them."""
-    if earlier is None or earlier.manifest.encoder.concept_prompts != list(config.concept_prompts):
+    if earlier is None or earlier.manifest.encoder.concept_prompts != list(prompts):
         return []
     return list(earlier.manifest.concepts.parts)

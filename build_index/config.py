@@ -36,6 +36,10 @@ class BuildConfig:
     words: tuple[str, ...] = field(
         default=(), metadata={"help": "word lists, written like --corpus: every line is a name", "metavar": "LIST"}
     )
+    merge: tuple[Path, ...] = field(
+        default=(),
+        metadata={"help": "finished indexes, or folders of them, to make the index NAME of", "metavar": "INDEX"},
+    )
     name: str = field(default="", metadata={"help": "folder below OUT (default: the preset or the first file's name)"})
     out: Path = field(default=Path("shards"), metadata={"help": "writes OUT/NAME/"})
     preset: PresetName | None = field(
@@ -86,8 +90,10 @@ class BuildConfig:
     workers: int = field(default=os.cpu_count() or 1, metadata={"help": "processes that look for concepts"})
 
     def __post_init__(self) -> None:
-        if not (self.corpus or self.append or self.words):
-            raise ValueError("nothing to build from: give --corpus, --append or --words")
+        if self.merge:
+            self._require_merge_alone()
+        elif not (self.corpus or self.append or self.words):
+            raise ValueError("nothing to build from: give --corpus, --append, --words or --merge")
         for flag, value, least in (
             ("--limit", self.limit, 0),
             ("--least-captions", self.least_captions, 0),
@@ -103,6 +109,15 @@ class BuildConfig:
         if self.export not in ("", "cased"):
             raise ValueError(f"--export {self.export}: only 'cased' is known")
         _require_templates(self.concept_prompts)
+
+    def _require_merge_alone(self) -> None:
+        """The CLIP, its prompts and the captions are those of the indexes."""
+        others = {"--corpus": self.corpus, "--append": self.append, "--words": self.words, "--limit": self.limit}
+        others |= {"--preset": self.preset, "--clip": self.clip, "--concept-prompts": self.concept_prompts}
+        if beside := [flag for flag, value in others.items() if value]:
+            raise ValueError(f"--merge goes without {', '.join(beside)}; captions can be appended afterwards")
+        if not self.name:
+            raise ValueError("--merge: give the new index a --name")
 
     def search_options(self, earlier: SearchOptions) -> SearchOptions:
         """What is said of the search index, and where nothing is, what was said earlier."""

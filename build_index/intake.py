@@ -13,7 +13,7 @@ from build_index.dedup import SeenCaptions
 from build_index.readers import read_source
 from build_index.streams import Chunk, Problem
 from shards import Index
-from shards.manifest import Tally
+from shards.manifest import SourceInfo, Tally
 from shards.parts import PartRows, text_hash
 
 EXAMPLES_PER_REASON = 5
@@ -26,18 +26,27 @@ class Counts:
         self._counts = np.array(counts, np.uint32)
         self._rows = len(counts)
 
-    def add(self, rows: Sequence[int]) -> None:
-        """Count one more meeting for each of these rows; rows may repeat and may be new."""
+    def add(self, rows: Sequence[int], times: NDArray[np.uint32] | int = 1) -> None:
+        """Count one more meeting for each of these rows, or several; rows may repeat and may be new."""
         self._rows = max(self._rows, max(rows, default=-1) + 1)
         if self._rows > len(self._counts):
             grown = np.zeros(max(self._rows, len(self._counts) * 5 // 4), np.uint32)
             grown[: len(self._counts)] = self._counts
             self._counts = grown
-        np.add.at(self._counts, np.asarray(rows, np.int64), 1)
+        np.add.at(self._counts, np.asarray(rows, np.int64), times)
 
     def array(self) -> NDArray[np.uint32]:
         """uint32 [rows]."""
         return self._counts[: self._rows]
+
+
+@dataclass(frozen=True)
+class Books:
+    """What was counted: meetings of each caption uint32 [rows], where every row went, and the sources."""
+
+    counts: NDArray[np.uint32]
+    tally: Tally
+    sources: list[SourceInfo]
 
 
 @dataclass

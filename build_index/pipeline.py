@@ -10,14 +10,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from build_index.concept_stage import write_concepts
+from build_index.concept_stage import PromptedWords, write_concepts
 from build_index.config import CONCEPT_PROMPTS, BuildConfig
 from build_index.corpora import corpus_name, find_sources
 from build_index.encoding import Embedder, TextEncoder
 from build_index.errors import CorpusError
 from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
-from build_index.intake import Intake, Reading, Refusals
+from build_index.intake import Books, Intake, Reading, Refusals
 from build_index.quality import write_quality
 from build_index.search_index.options import SearchOptions
 from build_index.search_index.state import state_of
@@ -26,7 +26,7 @@ from build_index.sources import choose_readings, describe, fingerprint, rows_to_
 from build_index.tagger_pool import Pending, Tagger
 from encoders.presets import CUSTOM, PRESETS, PresetName
 from shards import EncoderIdentity, Index, IndexWriter, Manifest
-from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, PartInfo, SourceInfo, Tally
+from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, PartInfo
 from shards.parts import PartRows, write_array
 from shards.progress import progress
 
@@ -42,6 +42,7 @@ class BuildReport:
         concepts_embedded: concepts that were given vectors in this run.
         refusals: rows and files that were refused in this run.
         notes: what a user should know about the sources, one line each.
+        merged: how many indexes it was made of; 0 where it was built from captions.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class BuildReport:
     concepts_embedded: int = 0
     refusals: Refusals = field(default_factory=Refusals)
     notes: tuple[str, ...] = ()
+    merged: int = 0
 
 
 def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder] | None = None) -> BuildReport:
@@ -80,7 +82,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
             return BuildReport(writer.folder, earlier.manifest, notes=notes)
 
         config = _with_prompts(config, earlier)
-        encoder = load_encoder(config) if load_encoder else _load_clip_text(config, earlier)
+        encoder = load_encoder(config) if load_encoder else load_encoder_of(config, earlier)
         if earlier is not None:
             earlier.manifest.encoder.require(encoder.identity, str(writer.folder))
         identity = msgspec.structs.replace(encoder.identity, concept_prompts=list(config.concept_prompts))
@@ -90,10 +92,11 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         if not parts:
             writer.give_up()
             raise CorpusError(f"{writer.folder}: not one caption could be used ({intake.refusals.summary()})")
-        concepts, concepts_embedded = write_concepts(writer, encoder, parts, config)
-        del encoder  # its memory serves the search index
+        words = PromptedWords(encoder, config.concept_prompts)
+        concepts, concepts_embedded = write_concepts(writer, words, parts, config.least_captions)
+        del encoder, words  # their memory serves the search index
         books = Books(intake.counts.array(), intake.tally(), describe(sources, known, readings, intake))
-        manifest = finish(writer, identity, parts, concepts, books, config)
+        manifest = finish(writer, kind_of(identity, config, earlier), parts, concepts, books, config)
     return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes)
 
 
@@ -157,17 +160,23 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Books:
-    """What was counted: meetings of each caption uint32 [rows], where every row went, and the sources."""
+class Kind:
+    """What all captions of an index share: whose vectors they have, the preset's name, how the search is made."""
 
-    counts: NDArray[np.uint32]
-    tally: Tally
-    sources: list[SourceInfo]
+    encoder: EncoderIdentity
+    preset: str
+    search: SearchOptions
+
+
+def kind_of(identity: EncoderIdentity, config: BuildConfig, like: Index | None) -> Kind:
+    """As the config says; what that leaves open is as another index has it, or else as usual."""
+    options = config.search_options(state_of(like).options if like else SearchOptions())
+    return Kind(identity, _preset_name(config, like.manifest if like else None), options)
 
 
 def finish(
     writer: IndexWriter,
-    identity: EncoderIdentity,
+    kind: Kind,
     parts: list[PartInfo],
     concepts: ConceptsInfo,
     books: Books,
@@ -180,8 +189,7 @@ def finish(
         [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts],
         writer.earlier.removed if writer.earlier else np.zeros(0, np.int64),
     )
-    options = config.search_options(state_of(writer.earlier).options if writer.earlier else SearchOptions())
-    index, state = write_faiss_index(writer.table_path("captions", "faiss"), vectors, options, writer.earlier)
+    index, state = write_faiss_index(writer.table_path("captions", "faiss"), vectors, kind.search, writer.earlier)
     del vectors  # and the pages of their files, which are mapped anew to be measured
     manifest = Manifest(
         format=FORMAT,
@@ -190,8 +198,8 @@ def finish(
         generation=writer.generation,
         rows=sum(part.rows for part in parts),
         writer=PROGRAM,
-        preset=_preset_name(config, earlier),
-        encoder=identity,
+        preset=kind.preset,
+        encoder=kind.encoder,
         parts=parts,
         counts=write_array(writer.table_path("counts", "npy"), books.counts),
         concepts=concepts,
@@ -231,7 +239,7 @@ def _preset_name(config: BuildConfig, earlier: Manifest | None) -> str:
     return (config.preset or PresetName.DEFAULT).value
 
 
-def _load_clip_text(config: BuildConfig, earlier: Index | None) -> TextEncoder:
+def load_encoder_of(config: BuildConfig, earlier: Index | None) -> TextEncoder:
     """The encoder that was asked for, else the index's own, else the default."""
     from encoders.clip_text import clip_text_of, load_clip_text  # torch loads here, and only if something is to embed
 

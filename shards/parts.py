@@ -75,8 +75,8 @@ def text_hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def write_captions(path: Path, first_row: int, rows: PartRows, concepts: Sequence[Sequence[ConceptPair]]) -> FileInfo:
-    """Write the captions of a part, each with the concepts that were found in it."""
+def captions_table(first_row: int, rows: PartRows, concepts: Sequence[Sequence[ConceptPair]]) -> pa.Table:
+    """The columns of the captions file, each caption with the concepts that were found in it."""
     flat = [pair for pairs in concepts for pair in pairs]
     offsets = np.concatenate([[0], np.cumsum([len(pairs) for pairs in concepts])]).astype(np.int32)
     items = pa.StructArray.from_arrays(
@@ -84,8 +84,7 @@ def write_captions(path: Path, first_row: int, rows: PartRows, concepts: Sequenc
         fields=list(CONCEPT),
     )
     lists = pa.ListArray.from_arrays(offsets, items, type=CAPTIONS_SCHEMA.field("concepts").type)
-    table = rows.table(first_row).append_column(CAPTIONS_SCHEMA.field("concepts"), lists)
-    return write_table(path, table)
+    return rows.table(first_row).append_column(CAPTIONS_SCHEMA.field("concepts"), lists)
 
 
 def write_words(path: Path, first_id: int, words: Sequence[str]) -> FileInfo:

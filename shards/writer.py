@@ -7,6 +7,7 @@ from types import TracebackType
 import filelock
 import msgspec
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from shards import layout
@@ -18,11 +19,12 @@ from shards.parts import (
     WORDS_SCHEMA,
     ConceptPair,
     PartRows,
+    captions_table,
     map_array,
     read_parquet,
     words_table,
     write_array,
-    write_captions,
+    write_table,
     write_words,
 )
 from shards.reader import Index, open_index
@@ -178,7 +180,7 @@ class IndexWriter:
         concepts: Sequence[Sequence[ConceptPair]],
         vectors: NDArray[np.float32],
     ) -> PartInfo:
-        """Write one part: vectors first, captions last, since the captions file makes it count.
+        """Write one part.
 
         Args:
             part: number of the part, from 0.
@@ -187,13 +189,23 @@ class IndexWriter:
             concepts: the concepts of each, n times.
             vectors: float32 [n, d], unit rows, finite.
         """
+        return self.write_rows(part, captions_table(first_row, rows, concepts), _halved(vectors))
+
+    def write_rows(self, part: int, table: pa.Table, vectors: NDArray[np.float16]) -> PartInfo:
+        """Write one part from its columns: vectors first, captions last, since the captions file makes it count.
+
+        Args:
+            part: number of the part, from 0.
+            table: n captions as `CAPTIONS_SCHEMA` has them, rows ascending by one.
+            vectors: float16 [n, d], unit rows.
+        """
         captions = self.folder / layout.captions_name(part)
         captions.unlink(missing_ok=True)  # never old captions beside new vectors
         return PartInfo(
-            first_row=first_row,
-            rows=len(rows.texts),
-            vectors=write_array(self.folder / layout.vectors_name(part), _halved(vectors)),
-            captions=write_captions(captions, first_row, rows, concepts),
+            first_row=table["row"][0].as_py(),
+            rows=len(table),
+            vectors=write_array(self.folder / layout.vectors_name(part), vectors),
+            captions=write_table(captions, table),
         )
 
     def finished_concepts(self, part: int, first_id: int, words: Sequence[str]) -> ConceptPartInfo | None:

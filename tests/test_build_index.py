@@ -296,7 +296,7 @@ def test_a_limit_is_continued_by_a_larger_one(tmp_path: Path) -> None:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
     """`python -m build_index` with the fake in place of CLIP."""
-    monkeypatch.setattr(pipeline, "_load_clip_text", lambda *_: LetterCounter())
+    monkeypatch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
     return lambda *arguments: command.main(["--out", str(tmp_path / "shards"), *map(str, arguments)])
 
 
@@ -340,7 +340,7 @@ def test_an_interrupt(run: Callable[..., int], tmp_path: Path, monkeypatch: pyte
     def interrupt(*_: object) -> LetterCounter:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "_load_clip_text", interrupt)
+    monkeypatch.setattr(pipeline, "load_encoder_of", interrupt)
     assert run("--corpus", write_captions(tmp_path / "a.parquet", CAPTIONS)) == 130
 
 

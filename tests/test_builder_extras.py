@@ -176,7 +176,7 @@ def test_append_needs_an_index(tmp_path: Path) -> None:
 
 
 def test_nothing_to_build_from_is_refused() -> None:
-    with pytest.raises(ValueError, match="--corpus, --append or --words"):
+    with pytest.raises(ValueError, match="--corpus, --append, --words or --merge"):
         BuildConfig()
 
 

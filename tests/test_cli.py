@@ -69,7 +69,7 @@ def test_the_actions_of_shards_have_help() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["build_index"], "nothing to build from: give --corpus, --append or --words"),
+        (["build_index"], "nothing to build from: give --corpus, --append, --words or --merge"),
         (["build_index", "--corpus", "x", "--limit", "-3"], "--limit -3: must be 0 or more"),
         (
             ["build_index", "--corpus", "x", "--preset", "huge"],

@@ -205,7 +205,7 @@ def test_an_index_on_a_full_disk_is_finished_by_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At every size of a file at which the disk may be full. FAISS, given a path, cuts an index short silently."""
-    monkeypatch.setattr(pipeline, "_load_clip_text", lambda *_: LetterCounter())
+    monkeypatch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
     corpus = write_captions(tmp_path / "mine.parquet", ["a dog on a beach", "two cats", "a red car", "green grass"])
     flags = ["--corpus", str(corpus), "--workers", "1", "--out"]
     assert build_main([*flags, str(tmp_path / "whole")]) == 0

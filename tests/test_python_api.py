@@ -121,7 +121,7 @@ def test_wrong_options_say_what_there_is(tmp_path: Path) -> None:
 
 
 def test_a_config_and_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_load_clip_text", lambda *_: LetterCounter())
+    monkeypatch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
     paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for number, path in enumerate(paths):
         pq.write_table(pa.table({"caption": [f"a dog and {number} cats"]}), path)

@@ -1,0 +1,107 @@
+"""Rows of finished indexes written anew: without what was removed from them, and each caption once.
+
+Nothing is embedded: a caption keeps its vector and its concepts, whatever its new number.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from build_index.dedup import SeenCaptions
+from build_index.export import alive
+from build_index.intake import Books, Counts
+from shards import Index, IndexWriter
+from shards.manifest import PartInfo, SourceInfo, Tally
+from shards.parts import CAPTIONS_SCHEMA
+from shards.progress import progress
+
+REMOVED = "removed"
+"""The reason under which the tally keeps removed captions, so that the books still balance."""
+
+COLUMNS = ("text", "hash", "source", "concepts")
+"""All of the captions file but the row numbers."""
+
+
+def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[PartInfo], Books]:
+    """Write the captions of indexes one after another, and add up their books.
+
+    A caption that stands in several belongs to the first and counts as often as in all of them. Sources that lost
+    captions by removal, and have none left, are forgotten, so that they can be read again.
+
+    Args:
+        indexes: with vectors of one encoder.
+        writer: of an index that is to be made.
+
+    Returns:
+        The parts, each what is left of one of the old, and the books.
+    """
+    parts: list[PartInfo] = []
+    sources: list[SourceInfo] = []
+    seen, counts = SeenCaptions(), Counts(np.zeros(0, np.uint32))
+    with progress("captions", "rows", sum(index.manifest.rows for index in indexes)) as bar:
+        for index in indexes:
+            numbers = _source_numbers(index)
+            meetings = index.counts()
+            for number, part in enumerate(index.manifest.parts):
+                keep = alive(index, number)
+                table = index.part_table(number, COLUMNS).filter(keep)
+                rows, fresh = seen.assign(table["hash"].to_pylist())
+                counts.add(rows, meetings[part.first_row : part.first_row + part.rows][keep])
+                if any(fresh):
+                    first_row = parts[-1].first_row + parts[-1].rows if parts else 0
+                    table = _renumbered(table.filter(fresh), first_row, len(sources) + numbers)
+                    vectors = index.part_vectors(number)[keep][fresh]
+                    parts.append(writer.write_rows(len(parts), table, vectors))
+                bar.update(part.rows)
+            sources += [info for info, to in zip(index.manifest.sources, numbers, strict=True) if to >= 0]
+    return parts, Books(counts.array(), _added([_without_removed(index) for index in indexes], len(seen)), sources)
+
+
+def _renumbered(table: pa.Table, first_row: int, numbers: NDArray[np.int32]) -> pa.Table:
+    """Captions with other numbers for themselves and for their sources."""
+    rows = np.arange(first_row, first_row + len(table), dtype=np.int64)
+    sources = numbers[table["source"].to_numpy()].astype(np.int32)
+    place = table.schema.get_field_index("source")
+    table = table.set_column(place, CAPTIONS_SCHEMA.field("source"), pa.array(sources))
+    return table.add_column(0, CAPTIONS_SCHEMA.field("row"), pa.array(rows))
+
+
+def _source_numbers(index: Index) -> NDArray[np.int32]:
+    """The new number of every source, counted from 0, and -1 for one that is forgotten: int32 [sources]."""
+    lost = np.zeros(len(index.manifest.sources), np.bool_)
+    held = np.zeros(len(index.manifest.sources), np.bool_)
+    for number in range(len(index.manifest.parts)) if len(index.removed) else ():
+        sources, left = index.part_table(number, ["source"])["source"].to_numpy(), alive(index, number)
+        held[sources[left]] = True
+        lost[sources[~left]] = True
+    kept = held | ~lost
+    return np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
+
+
+def _without_removed(index: Index) -> Tally:
+    """The books with every meeting of a removed caption under its own heading, so that they still balance."""
+    tally = index.manifest.tally
+    meetings = int(index.counts()[index.removed].sum(dtype=np.uint64))
+    refused = {**tally.refused, REMOVED: tally.refused.get(REMOVED, 0) + meetings}
+    return Tally(
+        read=tally.read,
+        kept=tally.kept - len(index.removed),
+        duplicates=tally.duplicates - (meetings - len(index.removed)),
+        refused={reason: rows for reason, rows in sorted(refused.items()) if rows},
+    )
+
+
+def _added(tallies: Sequence[Tally], kept: int) -> Tally:
+    """The books of all together, where captions that several have are duplicates but for one."""
+    refused: dict[str, int] = {}
+    for tally in tallies:
+        for reason, rows in tally.refused.items():
+            refused[reason] = refused.get(reason, 0) + rows
+    return Tally(
+        read=sum(tally.read for tally in tallies),
+        kept=kept,
+        duplicates=sum(tally.kept + tally.duplicates for tally in tallies) - kept,
+        refused=dict(sorted(refused.items())),
+    )
