@@ -42,6 +42,7 @@ from build_index.search_index.options import FLAT, LISTS, SearchOptions
 from build_index.search_index.queries import gap_queries
 from build_index.search_index.state import SearchState
 from build_index.search_index.stored import StoredVectors
+from build_index.search_index.tiles import ROWS
 from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, share_found
 
 BATCHES = (1, 15, 120, 480)
@@ -172,7 +173,7 @@ def probe(flags: argparse.Namespace) -> int:
     faiss.omp_set_num_threads(flags.threads)
     queries, truth, own = (np.load(folder / f"{name}.npy") for name in ("queries", "truth", "own"))
     kernels.products(
-        np.zeros((kernels.ROWS, 4), np.uint8), np.zeros((1, 64), np.int8)
+        np.zeros((ROWS, 4), np.uint8), np.zeros((1, 64), np.int8)
     )  # Numba's own modules load when first asked
     imported = memory()
     started = time.perf_counter()

@@ -1,6 +1,7 @@
 """What is compiled for the processor at hand, against NumPy's integers of 64 bits."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from build_index.search_index import compiled, counting, kernels
 from build_index.search_index.exact import multiply
-from build_index.search_index.kernels import HALF, LANES, ROWS, Asked, Stored
+from build_index.search_index.instructions import HALF, LANES
+from build_index.search_index.kernels import Asked, Stored
 from build_index.search_index.options import first_directions
 from build_index.search_index.scan import CODE, FACTOR, highest_factor
+from build_index.search_index.tiles import ROWS
 
 SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128), (40, 90, 192)]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
@@ -170,9 +173,32 @@ def test_without_a_place_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     make = numba.njit
 
     def njit(cache: bool = False, **options: object) -> object:  # noqa: FBT001, FBT002
-        if cache:
+        if cache and "nogil" in options:  # ours, and not what Numba compiles of its own
             raise RuntimeError("cannot cache function: no locator available")
         return make(**options)
 
     monkeypatch.setattr(numba, "njit", njit)
     assert compiled.compiled(lambda number: number + 1)(2) == 3
+
+
+def test_machine_code_is_kept_until_any_file_beside_it_changes(tmp_path: Path) -> None:
+    room = tmp_path / "room"
+    room.mkdir()
+    shutil.copy(compiled.__file__, room / "compiled.py")
+    begin = "from room.compiled import compiled\n\n\n@compiled\ndef "
+    (room / "__init__.py").touch()
+    (room / "two.py").write_text(f"from room.one import add\n{begin}twice(x):\n    return 2 * add(x)\n")
+
+    def answer(more: int) -> list[str]:
+        (room / "one.py").write_text(f"{begin}add(x):\n    return x + {more}\n")
+        program = "from room.two import twice; print(twice(1), sum(twice.stats.cache_hits.values()))"
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        ran = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        return ran.stdout.split()
+
+    assert answer(1) == ["4", "0"]
+    assert answer(1) == ["4", "1"]
+    assert answer(2) == ["6", "0"]
+    assert answer(2) == ["6", "1"]

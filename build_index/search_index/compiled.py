@@ -4,10 +4,12 @@ And whether that processor multiplies whole tiles, and this process may have it 
 """
 
 import ctypes
+import hashlib
 import platform
 import sys
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -23,14 +25,24 @@ def compiled(function: Function) -> Function:
     """Compile by Numba; threads may run it side by side. Sums of floats may be taken in another order.
 
     The machine code is kept beside the source, or in the user's cache; where neither can be written to, it lives as
-    long as the process. It is made anew when the file of the function changes, but not when another one does: so what
-    it calls stands in the same file, but for `pointer`.
+    long as the process. Numba makes it anew when the file of the function changes; here, when any file of this folder
+    does, since functions call those of others.
     """
     options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no place for a cache
+        kept: Any = numba.njit(cache=True, **options)(function)
+        file = kept._cache._cache_file
+        file._source_stamp = file._source_stamp, sources()
+    except (RuntimeError, AttributeError):  # no place for a cache, or another Numba, which keeps it otherwise
         return numba.njit(**options)(function)
+    return kept
+
+
+@cache
+def sources() -> str:
+    """A digest of every file of this folder."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
 def instruction(function: Callable[..., Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_index.search_index.compiled import compiled
-from build_index.search_index.kernels import PLACE_BITS
+from build_index.search_index.instructions import PLACE_BITS
 
 BINS = 1_024
 

@@ -16,28 +16,26 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
 from numpy.typing import NDArray
 
-from build_index.search_index.compiled import compiled, has_tiles, instruction, pointer
-
-ROWS, LANES = 16, 16
-"""Rows that are multiplied at a time, and queries in one vector."""
-
-HALF = 8
-"""Rows whose sums stay in registers."""
-
-VECTORS = 4
-"""Vectors of queries that a tile of rows is multiplied with at a time; the processor has eight tiles."""
-
-BYTES_AT_ONCE = 64
+from build_index.search_index.compiled import compiled, pointer
+from build_index.search_index.instructions import (
+    BYTES_AT_ONCE,
+    HALF,
+    LANES,
+    PLACE_BITS,
+    above_one,
+    above_two,
+    dot,
+    prefetch,
+    turn,
+    write_highest,
+    write_sums,
+)
+from build_index.search_index.tiles import ROWS, VECTORS, begin_tiles, end_tiles, multiply_four, multiply_one, pick
 
 LEAST_TILE = 32
 """Bytes of a row that a tile must hold to be worth it."""
-
-FEW_BLOCKS = 8
-"""Blocks that are added without a loop: with a loop for four, looking took a tenth longer."""
 
 AHEAD = ROWS
 """Rows of a list that are asked for before they are looked at."""
@@ -47,9 +45,6 @@ SOON = 16
 
 ROW_BITS = 38
 """A key holds a product in its upper 26 bits and a row in its lower 38."""
-
-PLACE_BITS = 16
-"""A row of a tile stands above so many bits, which hold a query's place among those that are multiplied with it."""
 
 NOBODY = np.int32(np.iinfo(np.int32).max)
 """A threshold that no product exceeds."""
@@ -99,350 +94,6 @@ class Asked(NamedTuple):
     least: NDArray[np.int32]
 
 
-# --- in registers ----------------------------------------------------------------------------------------------------
-
-_INT8, _INT16, _INT32, _INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_SUMS, _BYTES = ir.VectorType(_INT32, LANES), ir.VectorType(_INT8, BYTES_AT_ONCE)
-_NONE = ir.Constant(_SUMS, [0] * LANES)
-
-
-def _declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    known = builder.module.globals.get(name)
-    return known or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def _load(builder: Any, address: Any, kind: Any) -> Any:
-    """From an address that need not be a multiple of anything."""
-    loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    loaded.align = 1
-    return loaded
-
-
-def _load_bytes(builder: Any, address: Any, count: Any = None) -> Any:
-    """BYTES_AT_ONCE of them, or only the first ones, and zeros behind these; what lies there is not touched."""
-    if count is None:
-        return _load(builder, address, _BYTES)
-    start, places = builder.inttoptr(address, _BYTES.as_pointer()), ir.Constant(_BYTES, list(range(BYTES_AT_ONCE)))
-    one = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), builder.trunc(count, _INT8), _INT32(0))
-    every = ir.Constant(ir.VectorType(_INT32, BYTES_AT_ONCE), [0] * BYTES_AT_ONCE)
-    wanted = builder.icmp_unsigned("<", places, builder.shuffle_vector(one, one, every))
-    kinds = [start.type, _INT32, wanted.type, _BYTES]
-    load = _declared(builder, f"llvm.masked.load.v{BYTES_AT_ONCE}i8.p0", _BYTES, kinds)
-    return builder.call(load, [start, _INT32(1), wanted, ir.Constant(_BYTES, [0] * BYTES_AT_ONCE)])
-
-
-def _spread(builder: Any, value: Any) -> Any:
-    """int32 -> int32 [LANES]."""
-    nothing = ir.Constant(_SUMS, ir.Undefined)
-    return builder.shuffle_vector(builder.insert_element(nothing, value, _INT32(0)), nothing, _NONE)
-
-
-def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: Any) -> Any:
-    """sums[l] + codes[4 l] factors[4 l] + ... + codes[4 l + 3] factors[4 l + 3]; codes without a sign, factors with."""
-    if "+avx512vnni" in context.codegen().magic_tuple()[2]:
-        add = _declared(builder, "llvm.x86.avx512.vpdpbusd.512", _SUMS, [_SUMS] * 3)
-        return builder.call(add, [sums, builder.bitcast(codes, _SUMS), builder.bitcast(factors, _SUMS)])
-    nothing = ir.Constant(_BYTES, ir.Undefined)
-    for place in range(4):
-        every = ir.Constant(_SUMS, [4 * lane + place for lane in range(LANES)])
-        code = builder.zext(builder.shuffle_vector(codes, nothing, every), _SUMS)
-        factor = builder.sext(builder.shuffle_vector(factors, nothing, every), _SUMS)
-        sums = builder.add(sums, builder.mul(code, factor))
-    return sums
-
-
-def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> list[list[Any]]:
-    """Sums of HALF rows with `vectors` vectors of queries.
-
-    The arguments are codes and their stride, packed factors and how far apart their vectors begin, and steps.
-    """
-    codes, stride, factors, apart, steps = arguments
-    places = [[cgutils.alloca_once_value(builder, _NONE) for _ in range(vectors)] for _ in range(HALF)]
-    with cgutils.for_range(builder, steps) as loop:
-        here = builder.add(factors, builder.mul(loop.index, _INT64(BYTES_AT_ONCE)))
-        starts = [builder.add(here, builder.mul(apart, _INT64(vector))) for vector in range(vectors)]
-        lanes = [_load(builder, start, _BYTES) for start in starts]
-        column = builder.add(codes, builder.mul(loop.index, _INT64(4)))
-        for row, sums in enumerate(places):
-            four = _load(builder, builder.add(column, builder.mul(stride, _INT64(row))), _INT32)
-            same = builder.bitcast(_spread(builder, four), _BYTES)
-            for place, factor in zip(sums, lanes, strict=True):
-                builder.store(_plus_products(context, builder, builder.load(place), same, factor), place)
-    return [[builder.load(place) for place in sums] for sums in places]
-
-
-def _above(vectors: int) -> Any:
-    """An instruction: which sums of HALF rows exceed what their queries ask for.
-
-    It writes 2^16 row + lane for each, int32, from `out` on, and gives where the next would go; what it writes behind
-    that, less than a vector, means nothing. The first row and lane is `place`.
-    """
-
-    @instruction
-    def above(  # noqa: PLR0913
-        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, least: Any, place: Any, out: Any
-    ) -> Any:
-        def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-            *tile, least, place, out = arguments
-            starts = [builder.add(least, _INT64(vector * 4 * LANES)) for vector in range(vectors)]
-            bounds = [_load(builder, start, _SUMS) for start in starts]
-            first = _counted(builder, place)
-            for row, sums in enumerate(_tile(context, builder, tile, vectors)):
-                for vector, (each, bound) in enumerate(zip(sums, bounds, strict=True)):
-                    here = _moved(builder, first, row, vector)
-                    out = _write_where(context, builder, builder.icmp_signed(">", each, bound), here, out)
-            return out
-
-        return types.intp(*_TILE, types.intp, types.intp, types.intp), emit
-
-    return above
-
-
-def _counted(builder: Any, place: Any) -> Any:
-    """The places of the lanes of a vector, from one on."""
-    return builder.add(_spread(builder, builder.trunc(place, _INT32)), ir.Constant(_SUMS, list(range(LANES))))
-
-
-def _moved(builder: Any, places: Any, row: int, vector: int = 0) -> Any:
-    """Places of a later row, and of a later vector."""
-    return builder.add(places, ir.Constant(_SUMS, [(row << PLACE_BITS) + LANES * vector] * LANES))
-
-
-def _write_where(context: Any, builder: Any, mask: Any, values: Any, out: Any) -> Any:
-    """The values where the mask is set, from an address on; where the next would go."""
-    bits = builder.bitcast(mask, _INT16)
-    start = builder.inttoptr(out, _SUMS.as_pointer())
-    if "+avx512f" in context.codegen().magic_tuple()[2]:  # a whole vector at a time, what counts first
-        compress = _declared(builder, f"llvm.x86.avx512.mask.compress.v{LANES}i32", _SUMS, [_SUMS, _SUMS, mask.type])
-        builder.store(builder.call(compress, [values, _NONE, mask]), start).align = 4
-    else:
-        kinds = [_SUMS, start.type, mask.type]
-        store = _declared(builder, f"llvm.masked.compressstore.v{LANES}i32", ir.VoidType(), kinds)
-        with builder.if_then(builder.icmp_unsigned("!=", bits, _INT16(0)), likely=False):
-            builder.call(store, [values, start, mask])
-    count = builder.zext(builder.ctpop(bits), _INT64)
-    return builder.add(out, builder.mul(count, _INT64(4)))
-
-
-_TILE = (types.intp,) * 5
-_above_one, _above_two = _above(1), _above(2)
-
-
-@instruction
-def _sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
-    """The sums of HALF rows with one vector of queries: int32 [HALF, LANES]."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        *tile, out = arguments
-        for row, (sums,) in enumerate(_tile(context, builder, tile, 1)):
-            here = builder.add(out, _INT64(row * BYTES_AT_ONCE))
-            builder.store(sums, builder.inttoptr(here, _SUMS.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return types.void(*_TILE, types.intp), emit
-
-
-@instruction
-def _highest(_: Any, sums: Any, out: Any) -> Any:
-    """The highest of HALF sums for each query of a vector: int32 [HALF, LANES] -> [LANES]."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        sums, out = arguments
-        each = [_load(builder, builder.add(sums, _INT64(row * BYTES_AT_ONCE)), _SUMS) for row in range(HALF)]
-        highest = each[0]
-        for other in each[1:]:
-            highest = builder.select(builder.icmp_signed(">", other, highest), other, highest)
-        builder.store(highest, builder.inttoptr(out, _SUMS.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), emit
-
-
-@instruction
-def _turn(_: Any, addresses: Any, offset: Any, out: Any) -> Any:
-    """BYTES_AT_ONCE from each of LANES addresses and an offset, four bytes of each side by side: int32 [LANES, LANES].
-
-    Squares of 1, 2, 4 and 8 change places with those across the diagonal.
-    """
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        addresses, offset, out = arguments
-        starts = [_load(builder, builder.add(addresses, _INT64(8 * lane)), _INT64) for lane in range(LANES)]
-        rows = [_load(builder, builder.add(start, offset), _SUMS) for start in starts]
-        for side in (1, 2, 4, 8):
-            upper = [lane if not lane & side else LANES + lane - side for lane in range(LANES)]
-            lower = [lane + side if not lane & side else LANES + lane for lane in range(LANES)]
-            for row in range(LANES):
-                if not row & side:
-                    pair = rows[row], rows[row + side]
-                    rows[row], rows[row + side] = (
-                        builder.shuffle_vector(*pair, ir.Constant(_SUMS, places)) for places in (upper, lower)
-                    )
-        for lane, row in enumerate(rows):
-            here = builder.add(out, _INT64(lane * BYTES_AT_ONCE))
-            builder.store(row, builder.inttoptr(here, _SUMS.as_pointer())).align = 4
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp, types.intp), emit
-
-
-@instruction
-def _product(_: Any, codes: Any, factors: Any, length: Any) -> Any:
-    """The sum of products of one row and one query, int32; arrays would be counted as in use, which takes longer."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        codes, factors, length = arguments
-        place = cgutils.alloca_once_value(builder, _NONE)
-
-        def add_block(offset: Any, count: Any = None) -> None:
-            some = [_load_bytes(builder, builder.add(start, offset), count) for start in (codes, factors)]
-            builder.store(_plus_products(context, builder, builder.load(place), *some), place)
-
-        done = builder.append_basic_block("done")
-        for number in range(FEW_BLOCKS):
-            following = builder.append_basic_block("block")
-            enough = builder.icmp_signed(">=", length, _INT64((number + 1) * BYTES_AT_ONCE))
-            builder.cbranch(enough, following, done)
-            builder.position_at_end(following)
-            add_block(_INT64(number * BYTES_AT_ONCE))
-        builder.branch(done)
-        builder.position_at_end(done)
-        whole = builder.and_(length, _INT64(-BYTES_AT_ONCE))
-        more = _INT64(FEW_BLOCKS * BYTES_AT_ONCE)
-        with cgutils.for_range_slice(builder, more, whole, _INT64(BYTES_AT_ONCE)) as (offset, _):
-            add_block(offset)
-        rest = builder.sub(length, whole)
-        with builder.if_then(builder.icmp_signed(">", rest, _INT64(0)), likely=False):
-            add_block(whole, rest)
-        add = _declared(builder, f"llvm.vector.reduce.add.v{LANES}i32", _INT32, [_SUMS])
-        return builder.call(add, [builder.load(place)])
-
-    return types.int32(types.intp, types.intp, types.intp), emit
-
-
-@instruction
-def _prefetch(_: Any, start: Any, length: Any) -> Any:
-    """Ask for so many bytes before they are needed; nothing has to lie there."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        start, length = arguments
-        address = ir.IntType(8).as_pointer()
-        fetch = _declared(builder, "llvm.prefetch.p0", ir.VoidType(), [address, _INT32, _INT32, _INT32])
-        with cgutils.for_range_slice(builder, _INT64(0), length, _INT64(BYTES_AT_ONCE)) as (offset, _):
-            here = builder.inttoptr(builder.add(start, offset), address)
-            builder.call(fetch, [here, _INT32(0), _INT32(3), _INT32(1)])
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.intp), emit
-
-
-# --- in tiles --------------------------------------------------------------------------------------------------------
-
-
-def _tiles(name: str, arguments: str) -> Any:
-    """What emits one of the processor's instructions for tiles, or nothing where it has none.
-
-    Args:
-        name: of the instruction.
-        arguments: "t" for each tile's number, "a" for an address, "n" for a number of bytes.
-    """
-    kinds = {"t": _INT8, "a": _INT8.as_pointer(), "n": _INT64}
-
-    def emit(context: Any, builder: Any, *given: Any) -> None:
-        if not has_tiles(context):
-            return
-        wanted = [kinds[each] for each in arguments]
-        instruction = _declared(builder, f"llvm.x86.{name}", ir.VoidType(), wanted)
-        builder.call(
-            instruction,
-            [
-                kind(each) if isinstance(each, int) else builder.inttoptr(each, kind) if kind.is_pointer else each
-                for kind, each in zip(wanted, given, strict=True)
-            ],
-        )
-
-    return emit
-
-
-_configure, _release, _zero = _tiles("ldtilecfg", "a"), _tiles("tilerelease", ""), _tiles("tilezero", "t")
-_read, _write, _plus = _tiles("tileloadd64", "tan"), _tiles("tilestored64", "tan"), _tiles("tdpbusd", "ttt")
-
-
-@instruction
-def _begin_tiles(_: Any, shapes: Any) -> Any:
-    """Set the shapes of the tiles, as `_shapes` has them; this thread has them until it releases them."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        _configure(context, builder, *arguments)
-        return context.get_dummy_value()
-
-    return types.void(types.intp), emit
-
-
-@instruction
-def _end_tiles(_: Any) -> Any:
-    def emit(context: Any, builder: Any, _: Any, __: list[Any]) -> Any:
-        _release(context, builder)
-        return context.get_dummy_value()
-
-    return types.void(), emit
-
-
-def _multiply_tiles(vectors: int) -> Any:
-    """An instruction: the sums of ROWS rows with so many vectors of queries, int32 [vectors, ROWS, LANES]."""
-
-    @instruction
-    def multiply(  # noqa: PLR0913
-        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, block: Any, steps: Any, out: Any
-    ) -> Any:
-        """Codes in blocks of so many bytes, and factors as `_above` has them."""
-
-        def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-            codes, stride, factors, apart, block, steps, out = arguments
-            row = VECTORS  # the tile of codes; those of sums stand before it, and those of factors behind it
-            for vector in range(vectors):
-                _zero(context, builder, vector)
-            with cgutils.for_range(builder, steps) as loop:
-                column = builder.mul(loop.index, block)
-                _read(context, builder, row, builder.add(codes, column), stride)
-                here = builder.add(factors, builder.mul(column, _INT64(LANES)))
-                for vector in range(vectors):
-                    lanes = row + 1 + vector % (7 - row)
-                    start = builder.add(here, builder.mul(apart, _INT64(vector)))
-                    _read(context, builder, lanes, start, BYTES_AT_ONCE)
-                    _plus(context, builder, vector, row, lanes)
-            for vector in range(vectors):
-                place = builder.add(out, _INT64(vector * ROWS * BYTES_AT_ONCE))
-                _write(context, builder, vector, place, BYTES_AT_ONCE)
-            return context.get_dummy_value()
-
-        return types.void(*(types.intp,) * 7), emit
-
-    return multiply
-
-
-_multiply_one, _multiply_four = _multiply_tiles(1), _multiply_tiles(VECTORS)
-
-
-@instruction
-def _pick(_: Any, sums: Any, least: Any, place: Any, out: Any) -> Any:
-    """Of the sums of ROWS rows with one vector of queries, what `_above` writes."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        sums, least, place, out = arguments
-        bound, first = _load(builder, least, _SUMS), _counted(builder, place)
-        for row in range(ROWS):
-            each = _load(builder, builder.add(sums, _INT64(row * BYTES_AT_ONCE)), _SUMS)
-            above = builder.icmp_signed(">", each, bound)
-            out = _write_where(context, builder, above, _moved(builder, first, row), out)
-        return out
-
-    return types.intp(*(types.intp,) * 4), emit
-
-
-# --- functions of arrays ---------------------------------------------------------------------------------------------
-
-
 @compiled
 def _at(array: NDArray[Any]) -> Any:
     """Its address, with a sign: what is added to a number without one is made a float."""
@@ -464,7 +115,7 @@ def _pack(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int, pac
         for lane in range(LANES):
             addresses[lane] = _at(factors) + queries[min(vector * LANES + lane, last)] * factors.shape[1]
         for block in range(-(-steps // LANES)):
-            _turn(_at(addresses), block * BYTES_AT_ONCE, _at(packed[vector]) + block * LANES * BYTES_AT_ONCE)
+            turn(_at(addresses), block * BYTES_AT_ONCE, _at(packed[vector]) + block * LANES * BYTES_AT_ONCE)
 
 
 @compiled
@@ -507,7 +158,7 @@ def products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.
     out = np.empty((len(factors), len(codes)), np.int32)
     for top in range(0, len(codes), HALF):
         for vector in range(len(packed)):
-            _sums(_at(codes[top:]), codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
+            write_sums(_at(codes[top:]), codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
             for lane in range(min(LANES, len(factors) - vector * LANES)):
                 for row in range(HALF):
                     out[vector * LANES + lane, top + row] = sums[row, lane]
@@ -553,12 +204,12 @@ def _multiplied(tile: tuple[int, int, int], packed: NDArray[np.int32], vector: i
     factors = _at(packed) + vector * apart
     if not block:
         for row in range(0, ROWS, HALF):
-            _sums(codes + row * width, width, factors, apart, steps, out + row * BYTES_AT_ONCE)
+            write_sums(codes + row * width, width, factors, apart, steps, out + row * BYTES_AT_ONCE)
         return 1
     if vector + VECTORS <= len(packed):
-        _multiply_four(codes, width, factors, apart, block, 4 * steps // block, out)
+        multiply_four(codes, width, factors, apart, block, 4 * steps // block, out)
         return VECTORS
-    _multiply_one(codes, width, factors, apart, block, 4 * steps // block, out)
+    multiply_one(codes, width, factors, apart, block, 4 * steps // block, out)
     return 1
 
 
@@ -584,7 +235,7 @@ def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8], tiles
         while vector < len(packed):
             vectors = _multiplied(tile, packed, vector, steps, sums)
             for half in range(halves * vectors):
-                _highest(_at(sums[half * HALF :]), _at(best))
+                write_highest(_at(sums[half * HALF :]), _at(best))
                 query = (vector + half // halves) * LANES
                 for lane in range(min(LANES, len(factors) - query)):
                     out[query + lane, block * halves + half % halves] = best[lane]
@@ -615,16 +266,16 @@ def _above_bounds(
         last = vector + _multiplied(tile, packed, vector, steps, sums)
         for there in range(last - vector):
             least, place = _at(bounds) + vector * 4 * LANES, vector * LANES
-            out = _pick(_at(sums[there * ROWS :]), least + there * 4 * LANES, place + there * LANES, out)
+            out = pick(_at(sums[there * ROWS :]), least + there * 4 * LANES, place + there * LANES, out)
         vector = last
     while vector < vectors:
         factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
         for row in range(0, ROWS, HALF):
             rows, place = codes + row * width, (row << PLACE_BITS) + vector * LANES
             if vector + 1 < vectors:
-                out = _above_two(rows, width, factors, apart, steps, least, place, out)
+                out = above_two(rows, width, factors, apart, steps, least, place, out)
             else:
-                out = _above_one(rows, width, factors, apart, steps, least, place, out)
+                out = above_one(rows, width, factors, apart, steps, least, place, out)
         vector += 2
     return (out - _at(high)) // 4
 
@@ -635,7 +286,7 @@ def _begin(tiles: Any, steps: int, shapes: NDArray[np.uint8]) -> int:
     block = _shapes(steps, shapes) if tiles and steps else 0
     if block < LEAST_TILE:
         return 0
-    _begin_tiles(_at(shapes))
+    begin_tiles(_at(shapes))
     return block
 
 
@@ -643,7 +294,7 @@ def _begin(tiles: Any, steps: int, shapes: NDArray[np.uint8]) -> int:
 def _end(tiles: Any) -> None:
     """Have no tiles any more, which need not be kept then when threads change."""
     if tiles:
-        _end_tiles()
+        end_tiles()
 
 
 @compiled
@@ -684,7 +335,7 @@ def _look_into(
         if count + here * len(mine) >= len(found):
             return count, top
         tile = codes + top * width
-        _prefetch(tile + AHEAD * width, ROWS * width)
+        prefetch(tile + AHEAD * width, ROWS * width)
         if here < ROWS:
             _copy(tile, here * width, last)
             tile = _at(last)
@@ -787,9 +438,9 @@ def multiply_rows(
     factors, apart = _at(asked.factors), asked.factors.shape[1]
     for place in range(len(found)):
         later = found[min(place + SOON, len(found) - 1)] >> PLACE_BITS
-        _prefetch(stored.values + later * stored.width, stored.width)
+        prefetch(stored.values + later * stored.width, stored.width)
         row, query = found[place] >> PLACE_BITS, found[place] & ((1 << PLACE_BITS) - 1)
-        product = _product(stored.values + row * stored.width, factors + query * apart, stored.width)
+        product = dot(stored.values + row * stored.width, factors + query * apart, stored.width)
         queries[count], keys[count] = query, np.int64(product) * -(1 << ROW_BITS) + row
         count += np.int64(product > asked.least[query])  # instead of a jump that no processor foresees
     return count

@@ -26,21 +26,12 @@ from numpy.typing import NDArray
 from build_index.search_index.compiled import tiles_allowed
 from build_index.search_index.counting import count_rows, highest, put_rows, turned
 from build_index.search_index.exact import NOTHING
-from build_index.search_index.kernels import (
-    BYTES_AT_ONCE,
-    HALF,
-    LANES,
-    ROWS,
-    Asked,
-    Stored,
-    highest_of_blocks,
-    look,
-    multiply_rows,
-    products,
-)
+from build_index.search_index.instructions import BYTES_AT_ONCE, HALF, LANES
+from build_index.search_index.kernels import Asked, Stored, highest_of_blocks, look, multiply_rows, products
 from build_index.search_index.lists import Lists
 from build_index.search_index.picking import lowest_of_each, rows_of
 from build_index.search_index.stored import leave
+from build_index.search_index.tiles import ROWS
 
 CODE, FACTOR, HIGHEST = 255, 127, 1 << 25
 """The highest value of a code and of a factor, and what their products may sum to so that a key has room for it."""

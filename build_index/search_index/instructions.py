@@ -1,0 +1,260 @@
+"""The processor's own vectors, in which rows of 8-bit codes are multiplied with queries: instructions for `kernels`.
+
+Each is written in LLVM's terms, and is one function to what is compiled. Addresses and lengths are integers.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from build_index.search_index.compiled import instruction
+
+LANES = 16
+"""Queries in one vector."""
+
+HALF = 8
+"""Rows whose sums stay in registers."""
+
+BYTES_AT_ONCE = 64
+
+FEW_BLOCKS = 8
+"""Blocks that are added without a loop: with a loop for four, looking took a tenth longer."""
+
+PLACE_BITS = 16
+"""A row of a tile stands above so many bits, which hold a query's place among those that are multiplied with it."""
+
+INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+SUMS, BYTES = ir.VectorType(INT32, LANES), ir.VectorType(INT8, BYTES_AT_ONCE)
+NONE = ir.Constant(SUMS, [0] * LANES)
+
+
+def declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """One of LLVM's own functions."""
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def load(builder: Any, address: Any, kind: Any) -> Any:
+    """From an address that need not be a multiple of anything."""
+    loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
+    loaded.align = 1
+    return loaded
+
+
+def _load_bytes(builder: Any, address: Any, count: Any = None) -> Any:
+    """BYTES_AT_ONCE of them, or only the first ones, and zeros behind these; what lies there is not touched."""
+    if count is None:
+        return load(builder, address, BYTES)
+    start, places = builder.inttoptr(address, BYTES.as_pointer()), ir.Constant(BYTES, list(range(BYTES_AT_ONCE)))
+    one = builder.insert_element(ir.Constant(BYTES, ir.Undefined), builder.trunc(count, INT8), INT32(0))
+    every = ir.Constant(ir.VectorType(INT32, BYTES_AT_ONCE), [0] * BYTES_AT_ONCE)
+    wanted = builder.icmp_unsigned("<", places, builder.shuffle_vector(one, one, every))
+    kinds = [start.type, INT32, wanted.type, BYTES]
+    masked = declared(builder, f"llvm.masked.load.v{BYTES_AT_ONCE}i8.p0", BYTES, kinds)
+    return builder.call(masked, [start, INT32(1), wanted, ir.Constant(BYTES, [0] * BYTES_AT_ONCE)])
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    """int32 -> int32 [LANES]."""
+    nothing = ir.Constant(SUMS, ir.Undefined)
+    return builder.shuffle_vector(builder.insert_element(nothing, value, INT32(0)), nothing, NONE)
+
+
+def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: Any) -> Any:
+    """sums[l] + codes[4 l] factors[4 l] + ... + codes[4 l + 3] factors[4 l + 3]; codes without a sign, factors with."""
+    if "+avx512vnni" in context.codegen().magic_tuple()[2]:
+        add = declared(builder, "llvm.x86.avx512.vpdpbusd.512", SUMS, [SUMS] * 3)
+        return builder.call(add, [sums, builder.bitcast(codes, SUMS), builder.bitcast(factors, SUMS)])
+    nothing = ir.Constant(BYTES, ir.Undefined)
+    for place in range(4):
+        every = ir.Constant(SUMS, [4 * lane + place for lane in range(LANES)])
+        code = builder.zext(builder.shuffle_vector(codes, nothing, every), SUMS)
+        factor = builder.sext(builder.shuffle_vector(factors, nothing, every), SUMS)
+        sums = builder.add(sums, builder.mul(code, factor))
+    return sums
+
+
+def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> list[list[Any]]:
+    """Sums of HALF rows with `vectors` vectors of queries.
+
+    The arguments are codes and their stride, packed factors and how far apart their vectors begin, and steps.
+    """
+    codes, stride, factors, apart, steps = arguments
+    places = [[cgutils.alloca_once_value(builder, NONE) for _ in range(vectors)] for _ in range(HALF)]
+    with cgutils.for_range(builder, steps) as loop:
+        here = builder.add(factors, builder.mul(loop.index, INT64(BYTES_AT_ONCE)))
+        starts = [builder.add(here, builder.mul(apart, INT64(vector))) for vector in range(vectors)]
+        lanes = [load(builder, start, BYTES) for start in starts]
+        column = builder.add(codes, builder.mul(loop.index, INT64(4)))
+        for row, sums in enumerate(places):
+            four = load(builder, builder.add(column, builder.mul(stride, INT64(row))), INT32)
+            same = builder.bitcast(_spread(builder, four), BYTES)
+            for place, factor in zip(sums, lanes, strict=True):
+                builder.store(_plus_products(context, builder, builder.load(place), same, factor), place)
+    return [[builder.load(place) for place in sums] for sums in places]
+
+
+def _above(vectors: int) -> Any:
+    """An instruction: which sums of HALF rows exceed what their queries ask for.
+
+    It writes 2^16 row + lane for each, int32, from `out` on, and gives where the next would go; what it writes behind
+    that, less than a vector, means nothing. The first row and lane is `place`.
+    """
+
+    @instruction
+    def above(  # noqa: PLR0913
+        _: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, least: Any, place: Any, out: Any
+    ) -> Any:
+        def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+            *tile, least, place, out = arguments
+            starts = [builder.add(least, INT64(vector * 4 * LANES)) for vector in range(vectors)]
+            bounds = [load(builder, start, SUMS) for start in starts]
+            first = counted(builder, place)
+            for row, sums in enumerate(_tile(context, builder, tile, vectors)):
+                for vector, (each, bound) in enumerate(zip(sums, bounds, strict=True)):
+                    here = moved(builder, first, row, vector)
+                    out = write_where(context, builder, builder.icmp_signed(">", each, bound), here, out)
+            return out
+
+        return types.intp(*_TILE, types.intp, types.intp, types.intp), emit
+
+    return above
+
+
+def counted(builder: Any, place: Any) -> Any:
+    """The places of the lanes of a vector, from one on."""
+    return builder.add(_spread(builder, builder.trunc(place, INT32)), ir.Constant(SUMS, list(range(LANES))))
+
+
+def moved(builder: Any, places: Any, row: int, vector: int = 0) -> Any:
+    """Places of a later row, and of a later vector."""
+    return builder.add(places, ir.Constant(SUMS, [(row << PLACE_BITS) + LANES * vector] * LANES))
+
+
+def write_where(context: Any, builder: Any, mask: Any, values: Any, out: Any) -> Any:
+    """The values where the mask is set, from an address on; where the next would go."""
+    bits = builder.bitcast(mask, INT16)
+    start = builder.inttoptr(out, SUMS.as_pointer())
+    if "+avx512f" in context.codegen().magic_tuple()[2]:  # a whole vector at a time, what counts first
+        compress = declared(builder, f"llvm.x86.avx512.mask.compress.v{LANES}i32", SUMS, [SUMS, SUMS, mask.type])
+        builder.store(builder.call(compress, [values, NONE, mask]), start).align = 4
+    else:
+        kinds = [SUMS, start.type, mask.type]
+        store = declared(builder, f"llvm.masked.compressstore.v{LANES}i32", ir.VoidType(), kinds)
+        with builder.if_then(builder.icmp_unsigned("!=", bits, INT16(0)), likely=False):
+            builder.call(store, [values, start, mask])
+    count = builder.zext(builder.ctpop(bits), INT64)
+    return builder.add(out, builder.mul(count, INT64(4)))
+
+
+_TILE = (types.intp,) * 5
+above_one, above_two = _above(1), _above(2)
+
+
+@instruction
+def write_sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
+    """The sums of HALF rows with one vector of queries: int32 [HALF, LANES]."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        *tile, out = arguments
+        for row, (sums,) in enumerate(_tile(context, builder, tile, 1)):
+            here = builder.add(out, INT64(row * BYTES_AT_ONCE))
+            builder.store(sums, builder.inttoptr(here, SUMS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(*_TILE, types.intp), emit
+
+
+@instruction
+def write_highest(_: Any, sums: Any, out: Any) -> Any:
+    """The highest of HALF sums for each query of a vector: int32 [HALF, LANES] -> [LANES]."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        sums, out = arguments
+        each = [load(builder, builder.add(sums, INT64(row * BYTES_AT_ONCE)), SUMS) for row in range(HALF)]
+        highest = each[0]
+        for other in each[1:]:
+            highest = builder.select(builder.icmp_signed(">", other, highest), other, highest)
+        builder.store(highest, builder.inttoptr(out, SUMS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), emit
+
+
+@instruction
+def turn(_: Any, addresses: Any, offset: Any, out: Any) -> Any:
+    """BYTES_AT_ONCE from each of LANES addresses and an offset, four bytes of each side by side: int32 [LANES, LANES].
+
+    Squares of 1, 2, 4 and 8 change places with those across the diagonal.
+    """
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        addresses, offset, out = arguments
+        starts = [load(builder, builder.add(addresses, INT64(8 * lane)), INT64) for lane in range(LANES)]
+        rows = [load(builder, builder.add(start, offset), SUMS) for start in starts]
+        for side in (1, 2, 4, 8):
+            upper = [lane if not lane & side else LANES + lane - side for lane in range(LANES)]
+            lower = [lane + side if not lane & side else LANES + lane for lane in range(LANES)]
+            for row in range(LANES):
+                if not row & side:
+                    pair = rows[row], rows[row + side]
+                    rows[row], rows[row + side] = (
+                        builder.shuffle_vector(*pair, ir.Constant(SUMS, places)) for places in (upper, lower)
+                    )
+        for lane, row in enumerate(rows):
+            here = builder.add(out, INT64(lane * BYTES_AT_ONCE))
+            builder.store(row, builder.inttoptr(here, SUMS.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp), emit
+
+
+@instruction
+def dot(_: Any, codes: Any, factors: Any, length: Any) -> Any:
+    """The sum of products of one row and one query, int32; arrays would be counted as in use, which takes longer."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        codes, factors, length = arguments
+        place = cgutils.alloca_once_value(builder, NONE)
+
+        def add_block(offset: Any, count: Any = None) -> None:
+            some = [_load_bytes(builder, builder.add(start, offset), count) for start in (codes, factors)]
+            builder.store(_plus_products(context, builder, builder.load(place), *some), place)
+
+        done = builder.append_basic_block("done")
+        for number in range(FEW_BLOCKS):
+            following = builder.append_basic_block("block")
+            enough = builder.icmp_signed(">=", length, INT64((number + 1) * BYTES_AT_ONCE))
+            builder.cbranch(enough, following, done)
+            builder.position_at_end(following)
+            add_block(INT64(number * BYTES_AT_ONCE))
+        builder.branch(done)
+        builder.position_at_end(done)
+        whole = builder.and_(length, INT64(-BYTES_AT_ONCE))
+        more = INT64(FEW_BLOCKS * BYTES_AT_ONCE)
+        with cgutils.for_range_slice(builder, more, whole, INT64(BYTES_AT_ONCE)) as (offset, _):
+            add_block(offset)
+        rest = builder.sub(length, whole)
+        with builder.if_then(builder.icmp_signed(">", rest, INT64(0)), likely=False):
+            add_block(whole, rest)
+        add = declared(builder, f"llvm.vector.reduce.add.v{LANES}i32", INT32, [SUMS])
+        return builder.call(add, [builder.load(place)])
+
+    return types.int32(types.intp, types.intp, types.intp), emit
+
+
+@instruction
+def prefetch(_: Any, start: Any, length: Any) -> Any:
+    """Ask for so many bytes before they are needed; nothing has to lie there."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        start, length = arguments
+        address = ir.IntType(8).as_pointer()
+        fetch = declared(builder, "llvm.prefetch.p0", ir.VoidType(), [address, INT32, INT32, INT32])
+        with cgutils.for_range_slice(builder, INT64(0), length, INT64(BYTES_AT_ONCE)) as (offset, _):
+            here = builder.inttoptr(builder.add(start, offset), address)
+            builder.call(fetch, [here, INT32(0), INT32(3), INT32(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), emit
