@@ -60,7 +60,7 @@ _read, _write, _plus = _tiles("tileloadd64", "tan"), _tiles("tilestored64", "tan
 
 @instruction
 def begin_tiles(_: Any, shapes: Any) -> Any:
-    """Set the shapes of the tiles, as `_shapes` has them; this thread has them until it releases them."""
+    """Set the shapes of the tiles, as `kernels` has them; this thread has them until it releases them."""
 
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
         _configure(context, builder, *arguments)
@@ -87,7 +87,7 @@ def _multiply_tiles(vectors: int) -> Any:
     def multiply(  # noqa: PLR0913
         _: Any, codes: Any, stride: Any, factors: Any, apart: Any, block: Any, steps: Any, out: Any
     ) -> Any:
-        """Codes in blocks of so many bytes, and factors as `_above` has them."""
+        """Codes in blocks of so many bytes, and factors as `above_one` has them."""
 
         def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
             codes, stride, factors, apart, block, steps, out = arguments
@@ -118,7 +118,7 @@ multiply_one, multiply_four = _multiply_tiles(1), _multiply_tiles(VECTORS)
 
 @instruction
 def pick(_: Any, sums: Any, least: Any, place: Any, out: Any) -> Any:
-    """Of the sums of ROWS rows with one vector of queries, what `_above` writes."""
+    """Of the sums of ROWS rows with one vector of queries, what `above_one` writes."""
 
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
         sums, least, place, out = arguments
