@@ -1,9 +1,10 @@
 """CLIP's text transformer over a tree of beginnings, with nothing computed that no caption needs.
 
 The same numbers as open_clip's own text tower to float rounding, at a fraction of the work: no padding, each distinct
-beginning once (`encoders.prefixes`), attention over tiles of the tree (`encoders.tree_tiles`), and in the last block
-only the positions that are read out. Weights may be bfloat16; the residual stream and the norms stay float32. Shapes:
-n captions, m nodes at M places, g tiles of T places with k keys, W channels, H heads of d.
+beginning once (`encoders.prefixes`), attention along the paths of the tree (`encoders.path_attention`) or in tiles of it
+(`encoders.tree_tiles`), and in the last block only the positions that are read out. Weights may be bfloat16; the
+residual stream and the norms stay float32. Shapes: n captions, m nodes at M places, g tiles of T places with k keys,
+W channels, H heads of d.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
+from encoders import elementwise, path_attention
 from encoders.fused_linear import Activation, FusedLinear
 from encoders.prefixes import Prefixes
 from encoders.tree_tiles import TILE, WIDE_TILE, TileGroup, cut_tiles
+from encoders.vector_code import LANES
 
 QUICK = 1.702
 """QuickGELU is x times the sigmoid of 1.702 x, so silu(1.702 x) / 1.702: the factors go into the weights around it."""
@@ -26,7 +29,10 @@ QUICK = 1.702
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of one block, its layer scales and the factors of its activation inside the matrices."""
+    """The weights of one block, its layer scales and the factors of its activation inside the matrices.
+
+    `silu` says that SiLU is still to be taken of what `expand` gives.
+    """
 
     norm_1: tuple[Tensor, Tensor, float]
     query: FusedLinear
@@ -35,6 +41,7 @@ class Layer:
     norm_2: tuple[Tensor, Tensor, float]
     expand: FusedLinear
     contract: FusedLinear
+    silu: bool
     heads: int
 
 
@@ -59,9 +66,10 @@ class CausalText:
     def __init__(self, tower: Any, device: str, dtype: torch.dtype = torch.float32) -> None:
         """Takes the weights of a tower for which `understands` holds; what stays as it is, is shared."""
         self._device, self._dtype, self._tile = device, dtype, tile_for(device, dtype)
+        self._apart = apart(tower, device, dtype)
         self._words = tower.token_embedding.weight.to(device)
         self._positions = tower.positional_embedding.to(device)
-        self._layers = [layer_of(block, device, dtype) for block in tower.transformer.resblocks]
+        self._layers = [layer_of(block, device, dtype, apart=self._apart) for block in tower.transformer.resblocks]
         self._last_norm = _norm(tower.ln_final, device)
         projection = tower.text_projection
         bias = projection.bias if isinstance(projection, nn.Linear) else None
@@ -74,35 +82,76 @@ class CausalText:
     @torch.inference_mode()
     def __call__(self, tree: Prefixes) -> Tensor:
         """Vectors before they are scaled to unit length: float32 [n, d]."""
-        tiles = cut_tiles(tree, self._tile)
-        groups = [self._group(group) for group in tiles.groups]
-        nodes = _padded(tiles.nodes)  # [M]
-        tokens, positions = (self._on_device(each[nodes]) for each in (tree.tokens, tree.positions))
-        ends, captions = np.unique(tiles.places[tree.ends], return_inverse=True)
-        read_out = self._on_device(_padded(ends))  # [e]
-        hidden = self._words[tokens] + self._positions[positions]  # [M, W]
+        attention = self._attention(tree)
+        tokens, positions = (self._on_device(each[attention.nodes]) for each in (tree.tokens, tree.positions))
+        ends, captions = np.unique(attention.places[tree.ends], return_inverse=True)
+        read = _padded(ends)  # [e], of captions that differ
+        read_out = self._on_device(read)
+        residual = Residual(self._words[tokens] + self._positions[positions], self._dtype, apart=self._apart)  # [M, W]
         for layer in self._layers[:-1]:
-            normed = self._normed(hidden, layer.norm_1)
-            mixed = mix(layer.query(normed), layer.key_value(normed), groups, layer.heads)
-            hidden = self._leave(layer, hidden, mixed)
+            normed = residual.normed(layer.norm_1)
+            leave(layer, residual, attention.of_all(layer.query(normed), layer.key_value(normed)))
         last = self._layers[-1]
-        normed = self._normed(hidden, last.norm_1)
-        asking = torch.zeros_like(normed)
-        asking[read_out] = last.query(normed[read_out])
-        mixed = mix(asking, last.key_value(normed), groups, last.heads)
-        read = self._leave(last, hidden[read_out], mixed[read_out])  # [e, W], of captions that differ
-        read = F.layer_norm(read, read.shape[-1:], *self._last_norm)
-        read = read if self._projection is None else F.linear(read, self._projection, self._projection_bias)
-        return read[self._on_device(captions)]
+        normed = residual.normed(last.norm_1)
+        mixed = attention.of_some(read, last.query(normed[read_out]), last.key_value(normed))
+        residual = residual.rows(read_out)  # [e, W]
+        leave(last, residual, mixed)
+        leaving = F.layer_norm(residual.whole(), mixed.shape[-1:], *self._last_norm)
+        if self._projection is not None:
+            leaving = F.linear(leaving, self._projection, self._projection_bias)
+        return leaving[self._on_device(captions)]
 
-    def _leave(self, layer: Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
-        """A block after its attention, which was mixed; what came into it may be overwritten: [M, W] to [M, W]."""
-        hidden = layer.out.onto(hidden, mixed)
-        return layer.contract.onto(hidden, layer.expand(self._normed(hidden, layer.norm_2)))  # through [M, 4 W]
+    def _attention(self, tree: Prefixes) -> "TiledAttention | PathAttention":
+        heads, width = self._layers[0].heads, self._words.shape[1]
+        if self._device == "cpu" and path_attention.available(width, heads):
+            return PathAttention(tree)
+        return TiledAttention(tree, self._tile, heads, self._device, self._dtype)
 
-    def _normed(self, hidden: Tensor, norm: tuple[Tensor, Tensor, float]) -> Tensor:
-        weight, bias, epsilon = norm
-        return F.layer_norm(hidden, hidden.shape[-1:], weight, bias, epsilon).to(self._dtype)
+    def _on_device(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+
+class PathAttention:
+    """Attention of nodes where they stand, by `path_attention`.
+
+    Attributes:
+        nodes: int64 [M], the node at every place; behind the last one, that once again.
+        places: int64 [m], the place of every node.
+    """
+
+    def __init__(self, tree: Prefixes) -> None:
+        self._paths = path_attention.Paths(tree)
+        self.places = np.arange(len(tree.tokens))
+        self.nodes = _padded(self.places)
+
+    def of_all(self, query: Tensor, key_value: Tensor) -> Tensor:
+        """Of every place: [M, W] and [M, 2 W], keys and then values, to [M, W]."""
+        return self._paths.attend(query, key_value)
+
+    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Tensor:
+        """Of some places, [e], with queries [e, W]: to [e, W]."""
+        return self._paths.attend(query, key_value, places)
+
+
+class TiledAttention:
+    """Attention of nodes in tiles, by `tree_tiles`; attributes and functions are those of `PathAttention`."""
+
+    def __init__(self, tree: Prefixes, size: int, heads: int, device: str, dtype: torch.dtype) -> None:
+        tiles = cut_tiles(tree, size)
+        self._heads, self._device, self._dtype = heads, device, dtype
+        self._groups = [self._group(group) for group in tiles.groups]
+        self.places, self.nodes = tiles.places, _padded(tiles.nodes)
+
+    def of_all(self, query: Tensor, key_value: Tensor) -> Tensor:
+        """Of every place."""
+        return mix(query, key_value, self._groups, self._heads)
+
+    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Tensor:
+        """Of some places, though all are computed."""
+        some = self._on_device(places)
+        asking = query.new_zeros(len(self.nodes), query.shape[1])
+        asking[some] = query
+        return mix(asking, key_value, self._groups, self._heads)[some]
 
     def _group(self, tiles: TileGroup) -> Group:
         visible = self._on_device(tiles.visible)
@@ -111,6 +160,57 @@ class CausalText:
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+
+class Residual:
+    """The residual stream, float32 [M, W], which is changed in place, and its norms.
+
+    Where `elementwise` has the norms, what is added waits for the next one, and is added in the same pass.
+    """
+
+    def __init__(self, hidden: Tensor, dtype: torch.dtype, *, apart: bool) -> None:
+        self._hidden, self._dtype, self._apart = hidden, dtype, apart
+        self._waiting: Tensor | None = None
+
+    def normed(self, norm: tuple[Tensor, Tensor, float]) -> Tensor:
+        """As the next product takes it."""
+        weight, bias, epsilon = norm
+        if self._waiting is None:
+            return F.layer_norm(self._hidden, weight.shape, weight, bias, epsilon).to(self._dtype)
+        waiting, self._waiting = self._waiting, None
+        return elementwise.add_norm(self._hidden, waiting, weight, bias, epsilon)
+
+    def add(self, layer: FusedLinear, inputs: Tensor) -> None:
+        """Add what a layer makes of its inputs."""
+        self._hidden = self.whole()
+        if self._apart:
+            self._waiting = layer(inputs)
+        else:
+            self._hidden = layer.onto(self._hidden, inputs)
+
+    def whole(self) -> Tensor:
+        """All that was added."""
+        if self._waiting is not None:
+            self._hidden.add_(self._waiting)
+            self._waiting = None
+        return self._hidden
+
+    def rows(self, places: Tensor) -> "Residual":
+        """Some rows, as a stream of their own."""
+        return Residual(self.whole()[places], self._dtype, apart=self._apart)
+
+
+def leave(layer: Layer, residual: Residual, mixed: Tensor) -> None:
+    """A block after its attention, which was mixed, [M, W]."""
+    residual.add(layer.out, mixed)
+    expanded = layer.expand(residual.normed(layer.norm_2))  # [M, 4 W]
+    residual.add(layer.contract, elementwise.silu_(expanded) if layer.silu else expanded)
+
+
+def apart(tower: Any, device: str, dtype: torch.dtype) -> bool:
+    """Whether activations and norms are computed by `elementwise`, apart from the products."""
+    fits = tower.token_embedding.weight.shape[1] % LANES == 0
+    return device == "cpu" and dtype is torch.bfloat16 and fits and elementwise.available()
 
 
 def tile_for(device: str, dtype: torch.dtype) -> int:
@@ -179,8 +279,8 @@ def _is_plain(block: Any) -> bool:
     return type(activation) is QuickGELU or (type(activation) is nn.GELU and activation.approximate == "none")
 
 
-def layer_of(block: Any, device: str, dtype: torch.dtype) -> Layer:
-    """The weights of an open_clip block as they are used here."""
+def layer_of(block: Any, device: str, dtype: torch.dtype, *, apart: bool = False) -> Layer:
+    """The weights of an open_clip block as they are used here; `apart` is what the function of that name says."""
     quick = type(block.mlp.gelu) is QuickGELU
     before, after = (QUICK, 1 / QUICK) if quick else (1.0, 1.0)
 
@@ -206,9 +306,10 @@ def layer_of(block: Any, device: str, dtype: torch.dtype) -> Layer:
             expand=linear(
                 (block.mlp.c_fc.weight, block.mlp.c_fc.bias),
                 before,
-                activation=Activation.SILU if quick else Activation.GELU,
+                activation=Activation.GELU if not quick else Activation.NONE if apart else Activation.SILU,
             ),
             contract=linear((block.mlp.c_proj.weight, block.mlp.c_proj.bias), gains[1], after),
+            silu=quick and apart,
             heads=block.attn.num_heads,
         )
 

@@ -102,6 +102,8 @@ def hugging_face(config: Any, pooler: str, kind: type = CustomTextCLIP, **text: 
 CAUSAL = {
     "CLIP": Family(CLIP, trims=True),
     "CLIP with QuickGELU": Family(CLIP, trims=True, quick_gelu=True),
+    "CLIP, heads of 64": Family(CLIP, trims=True, text={"width": 128}),
+    "CLIP, heads of 64, with QuickGELU": Family(CLIP, trims=True, text={"width": 128}, quick_gelu=True),
     "CLIP, short context": Family(
         CLIP, trims=True, text={"context_length": 32}, tokenizer=partial(open_clip.tokenize, context_length=32)
     ),

@@ -189,10 +189,12 @@ def test_machine_code_is_kept_until_any_file_beside_it_changes(tmp_path: Path) -
     (room / "__init__.py").touch()
     (room / "two.py").write_text(f"from room.one import add\n{begin}twice(x):\n    return 2 * add(x)\n")
 
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parent.parent)])
+
     def answer(more: int) -> list[str]:
         (room / "one.py").write_text(f"{begin}add(x):\n    return x + {more}\n")
         program = "from room.two import twice; print(twice(1), sum(twice.stats.cache_hits.values()))"
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
         ran = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
         )

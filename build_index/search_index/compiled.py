@@ -4,7 +4,6 @@ And whether that processor multiplies whole tiles, and this process may have it 
 """
 
 import ctypes
-import hashlib
 import platform
 import sys
 from collections.abc import Callable
@@ -16,7 +15,8 @@ import numba
 from llvmlite import ir
 from numba.core import types
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
+
+from encoders.compiling import PRIVATE, instruction, renew_with
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,27 +31,10 @@ def compiled(function: Function) -> Function:
     options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
     try:
         kept: Any = numba.njit(cache=True, **options)(function)
-        file = kept._cache._cache_file
-        file._source_stamp = file._source_stamp, sources()
-    except (RuntimeError, AttributeError):  # no place for a cache, or another Numba, which keeps it otherwise
+        renew_with(kept, Path(__file__).parent)
+    except PRIVATE:
         return numba.njit(**options)(function)
     return kept
-
-
-@cache
-def sources() -> str:
-    """A digest of every file of this folder."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
-
-
-def instruction(function: Callable[..., Any]) -> Any:
-    """What compiled functions call like a function and the machine code has in its place.
-
-    Args:
-        function: takes the types of the arguments, and gives the signature and what emits LLVM's instructions.
-    """
-    return intrinsic(function)
 
 
 @instruction

@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from build_index.search_index.compiled import instruction
+from encoders.compiling import instruction
 
 LANES = 16
 """Queries in one vector."""

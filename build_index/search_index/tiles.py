@@ -8,7 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from build_index.search_index.compiled import has_tiles, instruction
+from build_index.search_index.compiled import has_tiles
 from build_index.search_index.instructions import (
     BYTES_AT_ONCE,
     INT8,
@@ -21,6 +21,7 @@ from build_index.search_index.instructions import (
     moved,
     write_where,
 )
+from encoders.compiling import instruction
 
 ROWS = 16
 """Rows that are multiplied at a time."""

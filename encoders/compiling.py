@@ -1,0 +1,52 @@
+"""What Numba compiles for the processor at hand, and how it is kept for the next time. No torch here."""
+
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import sigutils
+from numba.core.ccallback import CFunc
+from numba.extending import intrinsic
+
+KERNEL = "void(int64)"
+"""Of kernels: functions of one address."""
+
+PRIVATE = (RuntimeError, AttributeError, TypeError)
+"""Raised where there is no place for a cache, and where another Numba keeps it otherwise."""
+
+
+def instruction(function: Callable[..., Any]) -> Any:
+    """What compiled functions call like a function and the machine code has in its place.
+
+    Args:
+        function: takes the types of the arguments, and gives the signature and what emits LLVM's instructions.
+    """
+    return intrinsic(function)
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function for others than Python to call, now: it has an `address`, and is of the kind `KERNEL`."""
+    try:
+        compiled = CFunc(function, sigutils.normalize_signature(KERNEL), locals={}, options={})
+        compiled.enable_caching()
+        renew_with(compiled, Path(__file__).parent)
+        compiled.compile()
+    except PRIVATE:
+        return numba.cfunc(KERNEL)(function)
+    return compiled
+
+
+def renew_with(compiled: Any, folder: Path) -> None:
+    """Have machine code made anew when any file of a folder changes, and not only the function's own."""
+    file = compiled._cache._cache_file
+    file._source_stamp = file._source_stamp, sources(folder)
+
+
+@cache
+def sources(folder: Path) -> str:
+    """A digest of every file of Python in a folder."""
+    digests = (hashlib.sha256(file.read_bytes()).digest() for file in sorted(folder.glob("*.py")))
+    return hashlib.sha256(b"".join(digests)).hexdigest()
