@@ -55,6 +55,8 @@ UPPER = -(1 << 16)
 
 FLOAT_VECTORS = HEAD // LANES
 
+BYTES_OF_HALF = 2
+
 
 class Paths:
     """The path of every node of a tree, itself included."""
@@ -80,10 +82,8 @@ class Paths:
             starts, counts = starts[nodes], counts[nodes]
         mixed = torch.empty_like(query)
         mixed[len(starts) :] = 0
-        kernel = _half_kernel() if query.dtype is torch.bfloat16 else _whole_kernel()
-        room = int(counts.max()) + LANES
-        numbers = query.shape[1] // HEAD, query.shape[1], room
-        run(kernel, len(starts), query, key_value, mixed, self._nodes, starts, counts, *numbers)
+        numbers = query.shape[1] // HEAD, query.element_size(), int(counts.max()) + LANES
+        run(_kernel(), len(starts), query, key_value, mixed, self._nodes, starts, counts, *numbers)
         return mixed
 
 
@@ -200,12 +200,14 @@ _half_head, _whole_head = _head(half=True), _head(half=False)
 
 
 @functools.cache
-def _half_kernel() -> Any:
+def _kernel() -> Any:
     @kernel
     def all_of(block):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         count, query, keys, mixed = number(block, 1), number(block, 2), number(block, 3), number(block, 4)
         nodes, starts, counts = number(block, 5), number(block, 6), number(block, 7)
-        heads, width, room = number(block, 8), 2 * number(block, 9), np.empty(number(block, 10), np.float32)
+        heads, size, room = number(block, 8), number(block, 9), np.empty(number(block, 10), np.float32)
+        part, scores = HEAD * size, room.ctypes.data
+        width = heads * part
         while True:
             first = taken(block) * NODES_AT_ONCE
             if first >= count:
@@ -213,29 +215,10 @@ def _half_kernel() -> Any:
             for node in range(first, min(first + NODES_AT_ONCE, count)):
                 path, length = nodes + 8 * number(starts, node), number(counts, node)
                 for head in range(heads):
-                    apart = head * 2 * HEAD
-                    here, key = node * width + apart, keys + apart
-                    _half_head(query + here, key, key + width, path, length, 2 * width, mixed + here, room.ctypes.data)
-
-    return all_of
-
-
-@functools.cache
-def _whole_kernel() -> Any:
-    @kernel
-    def all_of(block):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        count, query, keys, mixed = number(block, 1), number(block, 2), number(block, 3), number(block, 4)
-        nodes, starts, counts = number(block, 5), number(block, 6), number(block, 7)
-        heads, width, room = number(block, 8), 4 * number(block, 9), np.empty(number(block, 10), np.float32)
-        while True:
-            first = taken(block) * NODES_AT_ONCE
-            if first >= count:
-                return
-            for node in range(first, min(first + NODES_AT_ONCE, count)):
-                path, length = nodes + 8 * number(starts, node), number(counts, node)
-                for head in range(heads):
-                    apart = head * 4 * HEAD
-                    here, key = node * width + apart, keys + apart
-                    _whole_head(query + here, key, key + width, path, length, 2 * width, mixed + here, room.ctypes.data)
+                    here, key = node * width + head * part, keys + head * part
+                    if size == BYTES_OF_HALF:
+                        _half_head(query + here, key, key + width, path, length, 2 * width, mixed + here, scores)
+                    else:
+                        _whole_head(query + here, key, key + width, path, length, 2 * width, mixed + here, scores)
 
     return all_of
