@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from encoders import elementwise, path_attention
 from encoders.fused_linear import Activation, FusedLinear
 from encoders.prefixes import Prefixes
-from encoders.tree_tiles import TILE, WIDE_TILE, TileGroup, cut_tiles
+from encoders.tree_tiles import TILE, TileGroup, cut_tiles
 from encoders.vector_code import LANES
 
 QUICK = 1.702
@@ -65,7 +65,7 @@ class CausalText:
 
     def __init__(self, tower: Any, device: str, dtype: torch.dtype = torch.float32) -> None:
         """Takes the weights of a tower for which `understands` holds; what stays as it is, is shared."""
-        self._device, self._dtype, self._tile = device, dtype, tile_for(device, dtype)
+        self._device, self._dtype = device, dtype
         self._apart = apart(tower, device, dtype)
         self._words = tower.token_embedding.weight.to(device)
         self._positions = tower.positional_embedding.to(device)
@@ -105,7 +105,7 @@ class CausalText:
         heads, width = self._layers[0].heads, self._words.shape[1]
         if self._device == "cpu" and path_attention.available(width, heads):
             return PathAttention(tree)
-        return TiledAttention(tree, self._tile, heads, self._device, self._dtype)
+        return TiledAttention(tree, heads, self._device, self._dtype)
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
@@ -136,8 +136,8 @@ class PathAttention:
 class TiledAttention:
     """Attention of nodes in tiles, by `tree_tiles`; attributes and functions are those of `PathAttention`."""
 
-    def __init__(self, tree: Prefixes, size: int, heads: int, device: str, dtype: torch.dtype) -> None:
-        tiles = cut_tiles(tree, size)
+    def __init__(self, tree: Prefixes, heads: int, device: str, dtype: torch.dtype) -> None:
+        tiles = cut_tiles(tree)
         self._heads, self._device, self._dtype = heads, device, dtype
         self._groups = [self._group(group) for group in tiles.groups]
         self.places, self.nodes = tiles.places, _padded(tiles.nodes)
@@ -211,13 +211,6 @@ def apart(tower: Any, device: str, dtype: torch.dtype) -> bool:
     """Whether activations and norms are computed by `elementwise`, apart from the products."""
     fits = tower.token_embedding.weight.shape[1] % LANES == 0
     return device == "cpu" and dtype is torch.bfloat16 and fits and elementwise.available()
-
-
-def tile_for(device: str, dtype: torch.dtype) -> int:
-    """Nodes of a tile that suit a device and a precision."""
-    processor: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
-    wide = device == "cpu" and dtype is torch.bfloat16 and processor.get("amx_bf16", False)
-    return WIDE_TILE if wide else TILE
 
 
 def rows_for(count: int) -> int:

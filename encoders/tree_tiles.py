@@ -17,10 +17,6 @@ from encoders.prefixes import Prefixes
 TILE = 32
 """Nodes of a tile. With 16 and 64 the whole encoder was as fast in float32, and 5 to 9 % slower in bfloat16."""
 
-WIDE_TILE = 64
-"""Nodes of a tile where the processor multiplies bfloat16 in tiles of its own (AMX): with 32 the whole encoder was 8 %
-slower there, median of eleven runs in turn."""
-
 DEPTHS = (8, 16, 32, 48)
 """Tiles whose first node stands behind that many positions or fewer are computed together."""
 

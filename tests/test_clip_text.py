@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import causal_text, clip_text, fused_linear
+from encoders import clip_text, fused_linear
 from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
 from encoders.prefixes import Prefixes, find_prefixes
 from encoders.presets import Precision
-from encoders.tree_tiles import TILE, WIDE_TILE
 from encoders.weights import ClipSource, LoadedClip
 
 CAPTIONS = [
@@ -126,6 +125,7 @@ CAUSAL = {
     "text tower, layer scale": Family(CustomTextCLIP, trims=True, text={"ls_init_value": 0.5}),
     "text tower, blocks of its own": Family(CustomTextCLIP, trims=True, text={"qk_norm": True, "scale_fc": True}),
 }
+HEADS_OF_64 = ["CLIP, heads of 64", "CLIP, heads of 64, with QuickGELU"]
 PADDED = {
     "SigLIP": Family(CustomTextCLIP, trims=False, text=SIGLIP, tokenizer=Words(start=3, end=1, padding=1, context=64)),
     "SigLIP, no projection": Family(
@@ -333,11 +333,12 @@ def test_the_same_captions_give_the_same_bytes(load: Load) -> None:
     np.testing.assert_array_equal(encoder.encode(CAPTIONS), encoder.encode(CAPTIONS))
 
 
-@pytest.mark.parametrize("tile", [TILE, WIDE_TILE])
-@pytest.mark.parametrize("name", ["CLIP", "CLIP with QuickGELU", "text tower, layer scale", "XLM-RoBERTa, mean"])
-def test_bfloat16_stays_near(load: Load, name: str, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever tiles suit this processor."""
-    monkeypatch.setattr(causal_text, "tile_for", lambda device, dtype: tile)
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", [*HEADS_OF_64, "CLIP", "text tower, layer scale", "XLM-RoBERTa, mean"])
+def test_bfloat16_stays_near(load: Load, name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """With attention, norms and activations of our own, where they fit the tower, and without."""
+    monkeypatch.setattr(elementwise, "available", lambda: compiled)
+    monkeypatch.setattr(path_attention, "available", lambda width, heads: compiled and width == 64 * heads)
     clip, tokenizer = load(name), FAMILIES[name].tokenizer
     near = ClipText(clip, tokenizer, precision=Precision.BF16)
     assert near.identity.precision == "bf16"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from encoders.causal_text import Group, mix
 from encoders.prefixes import Prefixes, find_prefixes
-from encoders.tree_tiles import DEPTHS, KEYS_MULTIPLE, TILE, WIDE_TILE, Tiles, cut_tiles
+from encoders.tree_tiles import DEPTHS, KEYS_MULTIPLE, TILE, Tiles, cut_tiles
 
 CONTEXT = 77
 HEADS, WIDTH = 2, 16
@@ -100,7 +100,7 @@ def slow_attention(query: NDArray[np.float64], pairs: NDArray[np.float64], tree:
     return answers
 
 
-@pytest.mark.parametrize("size", [TILE, WIDE_TILE])
+@pytest.mark.parametrize("size", [TILE, 2 * TILE])
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 2e-6), (torch.bfloat16, 2**-6)])
 def test_attention_over_tiles_is_attention_to_the_beginning(dtype: torch.dtype, error: float, size: int) -> None:
     tree = tree_of(long_captions())
