@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import clip_text, fused_linear
+from encoders import clip_text, elementwise, fused_linear, path_attention
 from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
 from encoders.prefixes import Prefixes, find_prefixes
