@@ -7,6 +7,7 @@ work, how many pieces there are, and arguments.
 import ctypes
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from encoders.compiling import instruction
+
+TORCH = Path(torch.__file__).parent
 
 _INT64 = ir.IntType(64)
 
@@ -39,13 +42,14 @@ def run(kernel: Any, pieces: int, *arguments: Any) -> None:
 
 @functools.cache
 def _parallel() -> Callable[[int, int, int, int], None]:
-    """OpenMP's call, of the library that torch uses; where that is not found, this thread does all."""
-    for library in threadpool_info():
-        if library["user_api"] == "openmp" and "torch" in library["filepath"]:
-            call: Any = getattr(ctypes.CDLL(library["filepath"]), "GOMP_parallel", None)
-            if call is not None:
-                call.argtypes, call.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
-                return call
+    """OpenMP's call, of the library that torch uses; where that is not known, this thread does all."""
+    loaded = [Path(library["filepath"]) for library in threadpool_info() if library["user_api"] == "openmp"]
+    own = [path for path in loaded if TORCH in path.parents] or (loaded if len(loaded) == 1 else [])
+    for path in own:
+        call: Any = getattr(ctypes.CDLL(str(path)), "GOMP_parallel", None)
+        if call is not None:
+            call.argtypes, call.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+            return call
     kind = ctypes.CFUNCTYPE(None, ctypes.c_int64)
     return lambda kernel, block, _, __: kind(kernel)(block)
 
