@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from encoders import elementwise, torch_threads
+from encoders import compiling, elementwise, torch_threads
 from encoders.elementwise import add_norm, silu_
 
 
@@ -58,6 +58,20 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_threads._parallel.cache_clear()
     assert torch.equal(silu_(values.clone()), expected)
     torch_threads._parallel.cache_clear()
+
+
+def test_a_numba_that_keeps_machine_code_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be made anew at the right time is not kept."""
+
+    def elsewhere(*_: object) -> None:
+        raise AttributeError
+
+    values = torch.randn(64, 16, generator=torch.Generator().manual_seed(3)).bfloat16()
+    expected = silu_(values.clone())
+    monkeypatch.setattr(compiling, "renew_with", elsewhere)
+    elementwise._silu_kernel.cache_clear()
+    assert torch.equal(silu_(values), expected)
+    elementwise._silu_kernel.cache_clear()
 
 
 def test_what_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
