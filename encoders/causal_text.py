@@ -7,8 +7,9 @@ residual stream and the norms stay float32. Shapes: n captions, m nodes at M pla
 W channels, H heads of d.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,31 +18,42 @@ from numpy.typing import NDArray
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 
-from encoders import elementwise, path_attention
+from encoders import path_attention
 from encoders.fused_linear import Activation, FusedLinear
+from encoders.packed_linear import PackedLinear, fits
+from encoders.packed_rows import Packed, pack, pack_normed
 from encoders.prefixes import Prefixes
 from encoders.tree_tiles import TILE, TileGroup, cut_tiles
-from encoders.vector_code import LANES
 
 QUICK = 1.702
 """QuickGELU is x times the sigmoid of 1.702 x, so silu(1.702 x) / 1.702: the factors go into the weights around it."""
 
+Norm = tuple[Tensor, Tensor, float]
+Rows = Tensor | Packed
+"""As a linear layer takes them: a tensor [m, W], or packed if the layers of a tower are (`encoders.packed_linear`)."""
+
+
+class Linear(Protocol):
+    """`FusedLinear`, or `PackedLinear`."""
+
+    def __call__(self, inputs: Any) -> Any:
+        """[m, I] to [m, O]."""
+
+    def onto(self, residual: Tensor, inputs: Any) -> Tensor:
+        """The product of inputs [m, I] added to a residual [m, O], which may be overwritten."""
+
 
 @dataclass(frozen=True)
 class Layer:
-    """The weights of one block, its layer scales and the factors of its activation inside the matrices.
+    """The weights of one block, its layer scales and the factors of its activation inside the matrices."""
 
-    `silu` says that SiLU is still to be taken of what `expand` gives.
-    """
-
-    norm_1: tuple[Tensor, Tensor, float]
-    query: FusedLinear
-    key_value: FusedLinear
-    out: FusedLinear
-    norm_2: tuple[Tensor, Tensor, float]
-    expand: FusedLinear
-    contract: FusedLinear
-    silu: bool
+    norm_1: Norm
+    query: Linear
+    key_value: Linear
+    out: Linear
+    norm_2: Norm
+    expand: Linear
+    contract: Linear
     heads: int
 
 
@@ -66,10 +78,10 @@ class CausalText:
     def __init__(self, tower: Any, device: str, dtype: torch.dtype = torch.float32) -> None:
         """Takes the weights of a tower for which `understands` holds; what stays as it is, is shared."""
         self._device, self._dtype = device, dtype
-        self._apart = apart(tower, device, dtype)
+        self._packs = device == "cpu" and fits(*widths_of(tower))
         self._words = tower.token_embedding.weight.to(device)
         self._positions = tower.positional_embedding.to(device)
-        self._layers = [layer_of(block, device, dtype, apart=self._apart) for block in tower.transformer.resblocks]
+        self._layers = [layer_of(block, device, dtype, packs=self._packs) for block in tower.transformer.resblocks]
         self._last_norm = _norm(tower.ln_final, device)
         projection = tower.text_projection
         bias = projection.bias if isinstance(projection, nn.Linear) else None
@@ -87,25 +99,35 @@ class CausalText:
         ends, captions = np.unique(attention.places[tree.ends], return_inverse=True)
         read = _padded(ends)  # [e], of captions that differ
         read_out = self._on_device(read)
-        residual = Residual(self._words[tokens] + self._positions[positions], self._dtype, apart=self._apart)  # [M, W]
+        hidden = self._words[tokens] + self._positions[positions]  # the residual stream, float32 [M, W]
         for layer in self._layers[:-1]:
-            normed = residual.normed(layer.norm_1)
-            leave(layer, residual, attention.of_all(layer.query(normed), layer.key_value(normed)))
+            normed = self._normed(hidden, layer.norm_1)
+            hidden = self._leave(layer, hidden, attention.of_all(layer.query(normed), layer.key_value(normed)))
         last = self._layers[-1]
-        normed = residual.normed(last.norm_1)
-        mixed = attention.of_some(read, last.query(normed[read_out]), last.key_value(normed))
-        residual = residual.rows(read_out)  # [e, W]
-        leave(last, residual, mixed)
-        leaving = F.layer_norm(residual.whole(), mixed.shape[-1:], *self._last_norm)
+        key_value, hidden = last.key_value(self._normed(hidden, last.norm_1)), hidden[read_out]  # [e, W]
+        mixed = attention.of_some(read, last.query(self._normed(hidden, last.norm_1)), key_value)
+        hidden = self._leave(last, hidden, mixed)
+        leaving = F.layer_norm(hidden, hidden.shape[-1:], *self._last_norm)
         if self._projection is not None:
             leaving = F.linear(leaving, self._projection, self._projection_bias)
         return leaving[self._on_device(captions)]
 
+    def _normed(self, hidden: Tensor, norm: Norm) -> Rows:
+        if self._packs:
+            return pack_normed(hidden, *norm, self._dtype)
+        weight, bias, epsilon = norm
+        return F.layer_norm(hidden, weight.shape, weight, bias, epsilon).to(self._dtype)
+
+    def _leave(self, layer: Layer, hidden: Tensor, mixed: Rows) -> Tensor:
+        """A block after its attention, which was mixed; the residual stream [m, W] is changed."""
+        hidden = layer.out.onto(hidden, mixed)
+        return layer.contract.onto(hidden, layer.expand(self._normed(hidden, layer.norm_2)))
+
     def _attention(self, tree: Prefixes) -> "TiledAttention | PathAttention":
         heads, width = self._layers[0].heads, self._words.shape[1]
         if self._device == "cpu" and path_attention.available(width, heads):
-            return PathAttention(tree)
-        return TiledAttention(tree, heads, self._device, self._dtype)
+            return PathAttention(tree, packs=self._packs)
+        return TiledAttention(tree, heads, self._device, self._dtype, packs=self._packs)
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
@@ -119,39 +141,43 @@ class PathAttention:
         places: int64 [m], the place of every node.
     """
 
-    def __init__(self, tree: Prefixes) -> None:
-        self._paths = path_attention.Paths(tree)
+    def __init__(self, tree: Prefixes, *, packs: bool = False) -> None:
+        """With `packs` the results are packed."""
+        paths = path_attention.Paths(tree)
+        self._attend: Callable[..., Rows] = paths.attend_packed if packs else paths.attend
         self.places = np.arange(len(tree.tokens))
         self.nodes = _padded(self.places)
 
-    def of_all(self, query: Tensor, key_value: Tensor) -> Tensor:
+    def of_all(self, query: Tensor, key_value: Tensor) -> Rows:
         """Of every place: [M, W] and [M, 2 W], keys and then values, to [M, W]."""
-        return self._paths.attend(query, key_value)
+        return self._attend(query, key_value)
 
-    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Tensor:
+    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Rows:
         """Of some places, [e], with queries [e, W]: to [e, W]."""
-        return self._paths.attend(query, key_value, places)
+        return self._attend(query, key_value, places)
 
 
 class TiledAttention:
     """Attention of nodes in tiles, by `tree_tiles`; attributes and functions are those of `PathAttention`."""
 
-    def __init__(self, tree: Prefixes, heads: int, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, tree: Prefixes, heads: int, device: str, dtype: torch.dtype, *, packs: bool = False) -> None:
         tiles = cut_tiles(tree)
-        self._heads, self._device, self._dtype = heads, device, dtype
+        self._heads, self._device, self._dtype, self._packs = heads, device, dtype, packs
         self._groups = [self._group(group) for group in tiles.groups]
         self.places, self.nodes = tiles.places, _padded(tiles.nodes)
 
-    def of_all(self, query: Tensor, key_value: Tensor) -> Tensor:
+    def of_all(self, query: Tensor, key_value: Tensor) -> Rows:
         """Of every place."""
-        return mix(query, key_value, self._groups, self._heads)
+        mixed = mix(query, key_value, self._groups, self._heads)
+        return pack(mixed) if self._packs else mixed
 
-    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Tensor:
+    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Rows:
         """Of some places, though all are computed."""
         some = self._on_device(places)
         asking = query.new_zeros(len(self.nodes), query.shape[1])
         asking[some] = query
-        return mix(asking, key_value, self._groups, self._heads)[some]
+        mixed = mix(asking, key_value, self._groups, self._heads)[some]
+        return pack(mixed) if self._packs else mixed
 
     def _group(self, tiles: TileGroup) -> Group:
         visible = self._on_device(tiles.visible)
@@ -160,57 +186,6 @@ class TiledAttention:
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
-
-
-class Residual:
-    """The residual stream, float32 [M, W], which is changed in place, and its norms.
-
-    Where `elementwise` has the norms, what is added waits for the next one, and is added in the same pass.
-    """
-
-    def __init__(self, hidden: Tensor, dtype: torch.dtype, *, apart: bool) -> None:
-        self._hidden, self._dtype, self._apart = hidden, dtype, apart
-        self._waiting: Tensor | None = None
-
-    def normed(self, norm: tuple[Tensor, Tensor, float]) -> Tensor:
-        """As the next product takes it."""
-        weight, bias, epsilon = norm
-        if self._waiting is None:
-            return F.layer_norm(self._hidden, weight.shape, weight, bias, epsilon).to(self._dtype)
-        waiting, self._waiting = self._waiting, None
-        return elementwise.add_norm(self._hidden, waiting, weight, bias, epsilon)
-
-    def add(self, layer: FusedLinear, inputs: Tensor) -> None:
-        """Add what a layer makes of its inputs."""
-        self._hidden = self.whole()
-        if self._apart:
-            self._waiting = layer(inputs)
-        else:
-            self._hidden = layer.onto(self._hidden, inputs)
-
-    def whole(self) -> Tensor:
-        """All that was added."""
-        if self._waiting is not None:
-            self._hidden.add_(self._waiting)
-            self._waiting = None
-        return self._hidden
-
-    def rows(self, places: Tensor) -> "Residual":
-        """Some rows, as a stream of their own."""
-        return Residual(self.whole()[places], self._dtype, apart=self._apart)
-
-
-def leave(layer: Layer, residual: Residual, mixed: Tensor) -> None:
-    """A block after its attention, which was mixed, [M, W]."""
-    residual.add(layer.out, mixed)
-    expanded = layer.expand(residual.normed(layer.norm_2))  # [M, 4 W]
-    residual.add(layer.contract, elementwise.silu_(expanded) if layer.silu else expanded)
-
-
-def apart(tower: Any, device: str, dtype: torch.dtype) -> bool:
-    """Whether activations and norms are computed by `elementwise`, apart from the products."""
-    fits = tower.token_embedding.weight.shape[1] % LANES == 0
-    return device == "cpu" and dtype is torch.bfloat16 and fits and elementwise.available()
 
 
 def rows_for(count: int) -> int:
@@ -272,19 +247,27 @@ def _is_plain(block: Any) -> bool:
     return type(activation) is QuickGELU or (type(activation) is nn.GELU and activation.approximate == "none")
 
 
-def layer_of(block: Any, device: str, dtype: torch.dtype, *, apart: bool = False) -> Layer:
-    """The weights of an open_clip block as they are used here; `apart` is what the function of that name says."""
+def widths_of(tower: Any) -> set[int]:
+    """The numbers of inputs and outputs that layers of a tower's blocks have."""
+    return {size for block in tower.transformer.resblocks for size in block.mlp.c_fc.weight.shape}
+
+
+def layer_of(block: Any, device: str, dtype: torch.dtype, *, packs: bool = False) -> Layer:
+    """The weights of an open_clip block as they are used here; with `packs` as `PackedLinear` has them."""
     quick = type(block.mlp.gelu) is QuickGELU
     before, after = (QUICK, 1 / QUICK) if quick else (1.0, 1.0)
 
     def linear(
         layer: tuple[Tensor, Tensor], gain: Any = 1.0, scale: float = 1.0, activation: Activation = Activation.NONE
-    ) -> FusedLinear:
+    ) -> Linear:
         """The activation of `gain * (weight (scale * x) + bias)`, where a gain is a number or [out]."""
         weight, bias = layer
         gain = torch.as_tensor(gain, device=weight.device)
         matrix, shift = weight * scale * gain.reshape(-1, 1), bias * gain
-        return FusedLinear(matrix.to(device, dtype), shift.to(device, dtype), activation)
+        matrix, shift = matrix.to(device, dtype), shift.to(device, dtype)
+        if packs:
+            return PackedLinear(matrix, shift, activation, packs=activation is not Activation.NONE)
+        return FusedLinear(matrix, shift, activation)
 
     gains = [getattr(scale, "gamma", 1.0) for scale in (block.ls_1, block.ls_2)]
     inward = block.attn.in_proj_weight, block.attn.in_proj_bias
@@ -299,10 +282,9 @@ def layer_of(block: Any, device: str, dtype: torch.dtype, *, apart: bool = False
             expand=linear(
                 (block.mlp.c_fc.weight, block.mlp.c_fc.bias),
                 before,
-                activation=Activation.GELU if not quick else Activation.NONE if apart else Activation.SILU,
+                activation=Activation.SILU if quick else Activation.GELU,
             ),
             contract=linear((block.mlp.c_proj.weight, block.mlp.c_proj.bias), gains[1], after),
-            silu=quick and apart,
             heads=block.attn.num_heads,
         )
 

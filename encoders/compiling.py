@@ -39,10 +39,10 @@ def kernel(function: Callable[..., Any]) -> Any:
     return compiled
 
 
-def renew_with(compiled: Any, folder: Path) -> None:
-    """Have machine code made anew when any file of a folder changes, and not only the function's own."""
+def renew_with(compiled: Any, *folders: Path) -> None:
+    """Have machine code made anew when any file of some folders changes, and not only the function's own."""
     file = compiled._cache._cache_file
-    file._source_stamp = file._source_stamp, sources(folder)
+    file._source_stamp = file._source_stamp, *map(sources, folders)
 
 
 @cache

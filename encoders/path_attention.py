@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.compiling import instruction, kernel
+from encoders.packed_rows import BYTES_OF_BLOCK, SIDE, Packed, parts_of, write_line
 from encoders.prefixes import Prefixes
 from encoders.torch_threads import number, run, taken
 from encoders.vector_code import (
@@ -55,8 +56,6 @@ UPPER = -(1 << 16)
 
 FLOAT_VECTORS = HEAD // LANES
 
-BYTES_OF_HALF = 2
-
 
 class Paths:
     """The path of every node of a tree, itself included."""
@@ -77,14 +76,30 @@ class Paths:
         Returns:
             [q, W].
         """
+        mixed = torch.empty_like(query)
+        mixed[self._count(nodes) :] = 0
+        self._run(query, key_value, nodes, mixed, packed=False)
+        return mixed
+
+    def attend_packed(self, query: Tensor, key_value: Tensor, nodes: NDArray[np.int64] | None = None) -> Packed:
+        """The same, packed."""
+        mixed = Packed.empty(query.shape[0], query.shape[1], parts_of(query.dtype))
+        mixed.blocks[self._count(nodes) // SIDE :] = 0
+        self._run(query, key_value, nodes, mixed.blocks, packed=True)
+        return mixed
+
+    def _count(self, nodes: NDArray[np.int64] | None) -> int:
+        return len(self._starts if nodes is None else nodes)
+
+    def _run(
+        self, query: Tensor, key_value: Tensor, nodes: NDArray[np.int64] | None, mixed: Tensor, *, packed: bool
+    ) -> None:
         starts, counts = self._starts, self._counts
         if nodes is not None:
             starts, counts = starts[nodes], counts[nodes]
-        mixed = torch.empty_like(query)
-        mixed[len(starts) :] = 0
-        numbers = query.shape[1] // HEAD, query.element_size(), int(counts.max()) + LANES
-        run(_kernel(), len(starts), query, key_value, mixed, self._nodes, starts, counts, *numbers)
-        return mixed
+        numbers = query.shape[1] // HEAD, int(counts.max()) + LANES
+        of_kind = _kernel(half=query.dtype is torch.bfloat16, packed=packed)
+        run(of_kind, len(starts), query, key_value, mixed, self._nodes, starts, counts, *numbers)
 
 
 def available(width: int, heads: int) -> bool:
@@ -127,8 +142,13 @@ def _unpacked(builder: Any, address: Any, *, half: bool) -> list[Any]:
     ]
 
 
-def _packed(builder: Any, vectors: list[Any], address: Any, *, half: bool) -> None:
-    """The reverse of `_unpacked`."""
+def _written(builder: Any, vectors: list[Any], address: Any, *, half: bool, packed: bool) -> None:
+    """The reverse of `_unpacked`, in a row or, `packed`, in as many blocks as there are lines."""
+    if packed and not half:
+        for line in range(HEAD // SIDE):
+            place = builder.add(address, INT64(2 * BYTES_OF_BLOCK * line))
+            write_line(builder, vectors[2 * line], vectors[2 * line + 1], place, parts=2)
+        return
     if half:
         bits = [rounded(builder, vector) for vector in vectors]
         vectors = [
@@ -136,10 +156,10 @@ def _packed(builder: Any, vectors: list[Any], address: Any, *, half: bool) -> No
             for even, odd in zip(bits[::2], bits[1::2], strict=True)
         ]
     for line, vector in enumerate(vectors):
-        store(builder, vector, builder.add(address, INT64(64 * line)))
+        store(builder, vector, builder.add(address, INT64((BYTES_OF_BLOCK if packed else 64) * line)))
 
 
-def _head(*, half: bool) -> Any:
+def _head(*, half: bool, packed: bool) -> Any:
     """An instruction: one head of one node."""
 
     @instruction
@@ -188,7 +208,7 @@ def _head(*, half: bool) -> Any:
                 for place, value in zip(sums, of_node(values, loop.index), strict=True):
                     builder.store(times_plus(builder, weight, value, builder.load(place)), place)
             shares = [builder.fmul(builder.load(place), spread(builder, share)) for place in sums]
-            _packed(builder, shares, mixed, half=half)
+            _written(builder, shares, mixed, half=half, packed=packed)
             return context.get_dummy_value()
 
         return types.void(*(types.int64,) * 8), emit
@@ -196,18 +216,17 @@ def _head(*, half: bool) -> Any:
     return attend
 
 
-_half_head, _whole_head = _head(half=True), _head(half=False)
-
-
 @functools.cache
-def _kernel() -> Any:
+def _kernel(*, half: bool, packed: bool) -> Any:
+    attend, part = _head(half=half, packed=packed), HEAD * (2 if half else 4)  # bytes of a head
+    row_apart, head_apart = SIDE * part, (HEAD // SIDE) * BYTES_OF_BLOCK * (1 if half else 2)  # of blocks
+
     @kernel
     def all_of(block):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         count, query, keys, mixed = number(block, 1), number(block, 2), number(block, 3), number(block, 4)
         nodes, starts, counts = number(block, 5), number(block, 6), number(block, 7)
-        heads, size, room = number(block, 8), number(block, 9), np.empty(number(block, 10), np.float32)
-        part, scores = HEAD * size, room.ctypes.data
-        width = heads * part
+        heads, room = number(block, 8), np.empty(number(block, 9), np.float32)
+        scores, width = room.ctypes.data, heads * part
         while True:
             first = taken(block) * NODES_AT_ONCE
             if first >= count:
@@ -216,9 +235,9 @@ def _kernel() -> Any:
                 path, length = nodes + 8 * number(starts, node), number(counts, node)
                 for head in range(heads):
                     here, key = node * width + head * part, keys + head * part
-                    if size == BYTES_OF_HALF:
-                        _half_head(query + here, key, key + width, path, length, 2 * width, mixed + here, scores)
-                    else:
-                        _whole_head(query + here, key, key + width, path, length, 2 * width, mixed + here, scores)
+                    there = mixed + here
+                    if packed:
+                        there = mixed + node // SIDE * heads * row_apart + head * head_apart + node % SIDE * 2 * SIDE
+                    attend(query + here, key, key + width, path, length, 2 * width, there, scores)
 
     return all_of

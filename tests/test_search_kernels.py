@@ -18,11 +18,12 @@ from build_index.search_index.kernels import Asked, Stored
 from build_index.search_index.options import first_directions
 from build_index.search_index.scan import CODE, FACTOR, highest_factor
 from build_index.search_index.tiles import ROWS
+from encoders import amx
 
 SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128), (40, 90, 192)]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
 
-TILES = [False, pytest.param(True, marks=pytest.mark.skipif(not compiled.tiles_allowed(), reason="no tiles (AMX)"))]
+TILES = [False, pytest.param(True, marks=pytest.mark.skipif(not amx.allowed("amx-int8"), reason="no tiles (AMX)"))]
 
 
 def material(rows: int, asking: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int8]]:

@@ -32,7 +32,8 @@ from build_index.search_index.instructions import (
     write_highest,
     write_sums,
 )
-from build_index.search_index.tiles import ROWS, VECTORS, begin_tiles, end_tiles, multiply_four, multiply_one, pick
+from build_index.search_index.tiles import ROWS, VECTORS, multiply_four, multiply_one, pick
+from encoders.amx import begin_tiles, end_tiles
 
 LEAST_TILE = 32
 """Bytes of a row that a tile must hold to be worth it."""
@@ -61,7 +62,7 @@ class Stored(NamedTuple):
         first: how many directions these are.
         values: address of the codes of all directions of all rows, uint8 [n, d].
         width: d.
-        tiles: whether whole tiles are multiplied (`tiles_allowed`).
+        tiles: whether whole tiles are multiplied (`encoders.amx`).
     """
 
     centroids: NDArray[np.uint8]

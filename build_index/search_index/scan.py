@@ -23,7 +23,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from build_index.search_index.compiled import tiles_allowed
 from build_index.search_index.counting import count_rows, highest, put_rows, turned
 from build_index.search_index.exact import NOTHING
 from build_index.search_index.instructions import BYTES_AT_ONCE, HALF, LANES
@@ -32,6 +31,7 @@ from build_index.search_index.lists import Lists
 from build_index.search_index.picking import lowest_of_each, rows_of
 from build_index.search_index.stored import leave
 from build_index.search_index.tiles import ROWS
+from encoders import amx
 
 CODE, FACTOR, HIGHEST = 255, 127, 1 << 25
 """The highest value of a code and of a factor, and what their products may sum to so that a key has room for it."""
@@ -268,7 +268,7 @@ def _stored(
     """Where everything lies, the centroids as codes, and what a step of the codes of their reach is worth."""
     centroids, missing = lists.centroids(), -lists.count % ROWS
     count, first = centroids.shape
-    wide, tiles = first + -first % 4 + 4, tiles_allowed()
+    wide, tiles = first + -first % 4 + 4, amx.allowed("amx-int8")
     wide += -wide % BYTES_AT_ONCE if tiles else 0
     reach = np.sqrt(np.maximum(1 - np.square(centroids).sum(axis=1), 0))
     worth = REACH * max(float(reach.max()), float(np.finfo(np.float32).tiny)) / CODE
