@@ -21,10 +21,14 @@ PRIVATE = (RuntimeError, AttributeError, TypeError)
 def instruction(function: Callable[..., Any]) -> Any:
     """What compiled functions call like a function and the machine code has in its place.
 
+    Machine code is kept for the next time where instructions are global names of a module. One that a function makes
+    for another to call is a new one in every process, and all that calls it is compiled again.
+
     Args:
-        function: takes the types of the arguments, and gives the signature and what emits LLVM's instructions.
+        function: takes the types of the arguments, and gives the signature and what emits LLVM's instructions. The
+            type of a number that is known when it is compiled has it as its `literal_value`.
     """
-    return intrinsic(function)
+    return intrinsic(prefer_literal=True)(function)
 
 
 def kernel(function: Callable[..., Any]) -> Any:

@@ -9,6 +9,7 @@ Shapes: m nodes, H heads of `HEAD`, W = H HEAD.
 """
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ from encoders.vector_code import (
 
 HEAD = 64
 """Numbers of a head: what every text tower of open_clip's has that is made for CLIP."""
+
+KINDS = list(itertools.product((False, True), (False, True)))
+"""Whether numbers are bfloat16, and whether results are packed. Compiled code knows them by their places."""
 
 NODES_AT_ONCE = 16
 """What a thread takes at a time."""
@@ -159,66 +163,65 @@ def _written(builder: Any, vectors: list[Any], address: Any, *, half: bool, pack
         store(builder, vector, builder.add(address, INT64((BYTES_OF_BLOCK if packed else 64) * line)))
 
 
-def _head(*, half: bool, packed: bool) -> Any:
-    """An instruction: one head of one node."""
+@instruction
+def _attend(  # noqa: PLR0913
+    _: Any, which: Any, query: Any, keys: Any, values: Any, path: Any, count: Any, stride: Any, mixed: Any, scores: Any
+) -> Any:
+    """One head of one node, of a kind.
 
-    @instruction
-    def attend(  # noqa: PLR0913
-        _: Any, query: Any, keys: Any, values: Any, path: Any, count: Any, stride: Any, mixed: Any, scores: Any
-    ) -> Any:
-        """Addresses, but for `count`, the nodes on the path, and `stride`, the bytes from one's keys to the next's."""
+    Addresses, but for `count`, the nodes on the path, and `stride`, the bytes from one's keys to the next's.
+    """
+    half, packed = KINDS[which.literal_value]
 
-        def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-            query, keys, values, path, count, stride, mixed, scores = arguments
-            asked = _unpacked(builder, query, half=half)
-            asked = [builder.fmul(vector, every(FLOATS, SCALE)) for vector in asked]
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        _, query, keys, values, path, count, stride, mixed, scores = arguments
+        asked = _unpacked(builder, query, half=half)
+        asked = [builder.fmul(vector, every(FLOATS, SCALE)) for vector in asked]
 
-            def of_node(start: Any, place: Any) -> list[Any]:
-                node = load(builder, builder.add(path, builder.mul(place, INT64(8))), INT64)
-                return _unpacked(builder, builder.add(start, builder.mul(node, stride)), half=half)
+        def of_node(start: Any, place: Any) -> list[Any]:
+            node = load(builder, builder.add(path, builder.mul(place, INT64(8))), INT64)
+            return _unpacked(builder, builder.add(start, builder.mul(node, stride)), half=half)
 
-            def score(place: Any, size: int = 4) -> Any:
-                return builder.add(scores, builder.mul(place, INT64(size)))
+        def score(place: Any, size: int = 4) -> Any:
+            return builder.add(scores, builder.mul(place, INT64(size)))
 
-            with cgutils.for_range(builder, count) as loop:
-                sums = every(FLOATS, 0.0)
-                for one, other in zip(asked, of_node(keys, loop.index), strict=True):
-                    sums = times_plus(builder, one, other, sums)
-                store(builder, over_lanes(builder, sums, builder.fadd), score(loop.index))
-            vectors = builder.sdiv(builder.add(count, INT64(LANES - 1)), INT64(LANES))
-            with cgutils.for_range_slice(builder, count, builder.mul(vectors, INT64(LANES)), INT64(1)) as (place, _):
-                store(builder, FLOAT(NOTHING), score(place))
+        with cgutils.for_range(builder, count) as loop:
+            sums = every(FLOATS, 0.0)
+            for one, other in zip(asked, of_node(keys, loop.index), strict=True):
+                sums = times_plus(builder, one, other, sums)
+            store(builder, over_lanes(builder, sums, builder.fadd), score(loop.index))
+        vectors = builder.sdiv(builder.add(count, INT64(LANES - 1)), INT64(LANES))
+        with cgutils.for_range_slice(builder, count, builder.mul(vectors, INT64(LANES)), INT64(1)) as (place, _):
+            store(builder, FLOAT(NOTHING), score(place))
 
-            best = cgutils.alloca_once_value(builder, every(FLOATS, NOTHING))
-            with cgutils.for_range(builder, vectors) as loop:
-                here = load(builder, score(loop.index, 4 * LANES), FLOATS)
-                builder.store(highest(builder, builder.load(best), here), best)
-            top = over_lanes(builder, builder.load(best), lambda one, other: highest(builder, one, other))
-            total = cgutils.alloca_once_value(builder, every(FLOATS, 0.0))
-            with cgutils.for_range(builder, vectors) as loop:
-                here = score(loop.index, 4 * LANES)
-                weights = two_to(builder, builder.fsub(load(builder, here, FLOATS), spread(builder, top)))
-                store(builder, weights, here)
-                builder.store(builder.fadd(builder.load(total), weights), total)
-            share = builder.fdiv(FLOAT(1.0), over_lanes(builder, builder.load(total), builder.fadd))
+        best = cgutils.alloca_once_value(builder, every(FLOATS, NOTHING))
+        with cgutils.for_range(builder, vectors) as loop:
+            here = load(builder, score(loop.index, 4 * LANES), FLOATS)
+            builder.store(highest(builder, builder.load(best), here), best)
+        top = over_lanes(builder, builder.load(best), lambda one, other: highest(builder, one, other))
+        total = cgutils.alloca_once_value(builder, every(FLOATS, 0.0))
+        with cgutils.for_range(builder, vectors) as loop:
+            here = score(loop.index, 4 * LANES)
+            weights = two_to(builder, builder.fsub(load(builder, here, FLOATS), spread(builder, top)))
+            store(builder, weights, here)
+            builder.store(builder.fadd(builder.load(total), weights), total)
+        share = builder.fdiv(FLOAT(1.0), over_lanes(builder, builder.load(total), builder.fadd))
 
-            sums = [cgutils.alloca_once_value(builder, every(FLOATS, 0.0)) for _ in range(FLOAT_VECTORS)]
-            with cgutils.for_range(builder, count) as loop:
-                weight = spread(builder, load(builder, score(loop.index), FLOAT))
-                for place, value in zip(sums, of_node(values, loop.index), strict=True):
-                    builder.store(times_plus(builder, weight, value, builder.load(place)), place)
-            shares = [builder.fmul(builder.load(place), spread(builder, share)) for place in sums]
-            _written(builder, shares, mixed, half=half, packed=packed)
-            return context.get_dummy_value()
+        sums = [cgutils.alloca_once_value(builder, every(FLOATS, 0.0)) for _ in range(FLOAT_VECTORS)]
+        with cgutils.for_range(builder, count) as loop:
+            weight = spread(builder, load(builder, score(loop.index), FLOAT))
+            for place, value in zip(sums, of_node(values, loop.index), strict=True):
+                builder.store(times_plus(builder, weight, value, builder.load(place)), place)
+        shares = [builder.fmul(builder.load(place), spread(builder, share)) for place in sums]
+        _written(builder, shares, mixed, half=half, packed=packed)
+        return context.get_dummy_value()
 
-        return types.void(*(types.int64,) * 8), emit
-
-    return attend
+    return types.void(which, *(types.int64,) * 8), emit
 
 
 @functools.cache
 def _kernel(*, half: bool, packed: bool) -> Any:
-    attend, part = _head(half=half, packed=packed), HEAD * (2 if half else 4)  # bytes of a head
+    which, part = KINDS.index((half, packed)), HEAD * (2 if half else 4)  # bytes of a head
     row_apart, head_apart = SIDE * part, (HEAD // SIDE) * BYTES_OF_BLOCK * (1 if half else 2)  # of blocks
 
     @kernel
@@ -238,6 +241,6 @@ def _kernel(*, half: bool, packed: bool) -> Any:
                     there = mixed + here
                     if packed:
                         there = mixed + node // SIDE * heads * row_apart + head * head_apart + node % SIDE * 2 * SIDE
-                    attend(query + here, key, key + width, path, length, 2 * width, there, scores)
+                    _attend(which, query + here, key, key + width, path, length, 2 * width, there, scores)
 
     return all_of

@@ -22,41 +22,6 @@ POWER_OF_TWO = (1.0, 0.69314718, 0.24022651, 0.05550411, 0.00961813, 0.00133336,
 """Taylor's coefficients of 2^x. From -1/2 to 1/2 all of them are within 2e-7 of it, five within 5e-5."""
 
 
-class Several(tuple[Any, ...]):
-    """Values that the same is done with."""
-
-
-class Abreast:
-    """A builder that writes each instruction for one after the other of several values.
-
-    A processor looks some hundred instructions ahead. Where each waits for the one before, as in a polynomial, it
-    finds more to do at once if several values are computed side by side than if one follows the other.
-    """
-
-    def __init__(self, builder: Any) -> None:
-        self._builder = builder
-        self.module = builder.module
-
-    def __getattr__(self, name: str) -> Any:
-        """An instruction of the builder: of several values, several."""
-        instruction = getattr(self._builder, name)
-
-        def write(*arguments: Any) -> Any:
-            flat = [argument if isinstance(argument, list) else [argument] for argument in arguments]
-            count = max((len(each) for part in flat for each in part if isinstance(each, Several)), default=0)
-            if not count:
-                return instruction(*arguments)
-            return Several(instruction(*(_one_of(argument, place) for argument in arguments)) for place in range(count))
-
-        return write
-
-
-def _one_of(argument: Any, place: int) -> Any:
-    if isinstance(argument, Several):
-        return argument[place]
-    return [_one_of(each, place) for each in argument] if isinstance(argument, list) else argument
-
-
 def every(kind: Any, value: Any) -> Any:
     """A vector of one number."""
     return ir.Constant(kind, [value] * LANES)
@@ -66,16 +31,7 @@ def called(builder: Any, name: str, kind: Any, *arguments: Any) -> Any:
     """One of LLVM's own functions, of values of a kind to one of that kind."""
     module = builder.module
     function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * len(arguments)), name)
-    return builder.call(function, list(arguments))
-
-
-def fetch(builder: Any, address: Any, *, to_write: bool) -> None:
-    """Have the line of the memory at an address brought near, into the cache behind the nearest one."""
-    kinds = [ir.IntType(8).as_pointer(), *(INT32,) * 3]
-    module, name = builder.module, "llvm.prefetch.p0"
-    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-    numbers = INT32(int(to_write)), INT32(2), INT32(1)
-    builder.call(function, [builder.inttoptr(address, kinds[0]), *numbers])
+    return builder.call(function, arguments)
 
 
 def load(builder: Any, address: Any, kind: Any) -> Any:

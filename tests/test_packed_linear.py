@@ -1,7 +1,9 @@
 """Products in the processor's tiles, and what goes into them, against the formulas in float64."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -158,6 +160,20 @@ def test_on_a_processor_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NUMBA_CPU_FEATURES", "")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_machine_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
+    """All of it: a second process writes nothing."""
+    program = (
+        "from encoders import packed_linear, path_attention; assert packed_linear.work() and path_attention.work()"
+    )
+    program = f"from encoders import amx; assert amx.allowed('amx-bf16'); {program}"
+    kept = []
+    for _ in range(2):
+        surroundings = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", program], env=surroundings, check=True)
+        kept.append(sorted(path.name for path in tmp_path.rglob("*.nbc")))
+    assert kept[0] == kept[1] != []
 
 
 def test_room_is_for_whole_blocks() -> None:
