@@ -6,7 +6,8 @@
 A product is `torch.mm` of tokens [rows, inputs] with a layer's weights as a layer holds them, [outputs, inputs]
 transposed, or on a processor oneDNN's with the weights laid out beforehand (`encoders.fused_linear`), whichever is
 faster. The rate of a tower is that of its four products one after the other: what an encoder would reach that did
-nothing else. Medians of repeats, after two that are not counted. Copying counts the bytes read and the bytes written.
+nothing else. Our own products in the processor's tiles (`encoders.packed_linear`), where it has any, are shown beside
+it and are not the ceiling. Medians of repeats, after two that are not counted. Copying counts bytes read and written.
 
 Not measured: attention, norms, activations, table look-ups and tokenising, which an encoder cannot leave out.
 """
@@ -81,7 +82,26 @@ def ceiling(tower: TextTower, precisions: list[str], rows: int, repeats: int, de
             rates[f"{inputs} x {outputs}"] = flops / seconds / 1e9
             work, spent = work + flops, spent + seconds
         found[precision] = {**rates, "tower": work / spent / 1e9}
+        ours = [seconds_in_tiles((rows, *shape), precision, repeats) for shape in tower.products() if device == "cpu"]
+        if ours and None not in ours:
+            found[precision]["ours"] = work / sum(filter(None, ours)) / 1e9
     return found
+
+
+def seconds_in_tiles(shape: tuple[int, int, int], precision: str, repeats: int) -> float | None:
+    """Median seconds of our own product of packed rows, or None where there are no tiles."""
+    import torch
+
+    from encoders.packed_linear import PackedLinear, fits
+    from encoders.packed_rows import pack
+
+    rows, inputs, outputs = shape
+    if not fits(inputs, outputs):
+        return None
+    kind = getattr(torch, PRECISIONS[precision])
+    tokens = pack(torch.randn(rows, inputs).to(kind))
+    layer = PackedLinear(torch.randn(outputs, inputs).to(kind), torch.randn(outputs).to(kind))
+    return median_seconds(lambda: layer(tokens), repeats, "cpu")
 
 
 def product_rate(rows: int, weight: tuple[int, int], precision: str, flags: argparse.Namespace) -> float:
@@ -152,7 +172,8 @@ def show(result: dict[str, Any], square: int) -> None:
     print(f"\n{'what':<46}" + "".join(f"{each + ' GFLOP/s':>16}" for each in precisions))
     for name, found in result["towers"].items():
         for shape in found[precisions[0]]:
-            what = f"{name}, its four" if shape == "tower" else f"{name}, {result['rows']:,} x {shape}"
+            whats = {"tower": f"{name}, its four", "ours": f"{name}, its four by our own tiles"}
+            what = whats.get(shape, f"{name}, {result['rows']:,} x {shape}")
             print(f"{what:<46}" + "".join(f"{found[each][shape]:>16,.0f}" for each in precisions))
     what = f"square, {square:,}"
     print(f"{what:<46}" + "".join(f"{result['square'][each]:>16,.0f}" for each in precisions))

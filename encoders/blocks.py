@@ -12,6 +12,8 @@ from open_clip.transformer import ResidualAttentionBlock
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 
+from encoders.tiled_network import linear
+
 REMEMBERED = 6  # blocks before whose entry the tokens are kept: no method goes further back
 
 
@@ -48,7 +50,7 @@ class OpenClipBlock:
     def query_key_value(self, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `Block.query_key_value`."""
         attn = self._block.attn
-        projected = F.linear(normed, attn.in_proj_weight, attn.in_proj_bias)
+        projected = linear(attn, normed, attn.in_proj_weight, attn.in_proj_bias)
         heads = projected.view(*normed.shape[:2], 3, attn.num_heads, attn.head_dim)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         return query, key, value

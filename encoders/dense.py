@@ -15,6 +15,7 @@ from encoders.identity import weights_digest
 from encoders.pixels import SHORT_SIDE
 from encoders.presets import CLIP_TRUNK, DenseMethod
 from encoders.proxy import ProxyDense
+from encoders.tiled_network import multiply_in_tiles
 from encoders.tower import is_transformer
 
 ClipVectors = ClipDense | ClipFeatureMap
@@ -81,6 +82,8 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
     clip = clip_vectors(visual, config.dense if rewrites else None, short_side=size, device=device)
     features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)
     digest = weights_digest([visual, features.network])
+    for network in (visual, features.network):
+        multiply_in_tiles(network)
     return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip, digest)
 
 
