@@ -36,7 +36,7 @@ def activated(builder: Any, value: Any, activation: Activation, *, fine: bool) -
 
 
 def silu(builder: Any, value: Any, *, fine: bool) -> Any:
-    """X / (1 + exp(-x))."""
+    """SiLU, x / (1 + exp(-x))."""
     grown = two_to(builder, builder.fmul(value, every(FLOATS, -LOG2_E)), TERMS[fine])
     return builder.fmul(value, reciprocal(builder, builder.fadd(grown, every(FLOATS, 1.0)), fine=fine))
 

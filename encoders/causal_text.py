@@ -1,10 +1,10 @@
 """CLIP's text transformer over a tree of beginnings, with nothing computed that no caption needs.
 
-The same numbers as open_clip's own text tower to float rounding, at a fraction of the work: no padding, each distinct
-beginning once (`encoders.prefixes`), attention along paths of the tree (`encoders.path_attention`) or in tiles of it
-(`encoders.tree_tiles`), and in the last block only the positions that are read out. Weights may be bfloat16; the
-residual stream and the norms stay float32. Shapes: n captions, m nodes at M places, g tiles of T places with k keys,
-W channels, H heads of d.
+The same numbers as open_clip's own text tower to float rounding, or to 1e-5 where layers are packed
+(`encoders.packed_linear`), at a fraction of the work: no padding, each distinct beginning once (`encoders.prefixes`),
+attention along paths of the tree (`encoders.path_attention`) or in tiles of it (`encoders.tree_tiles`), and in the last
+block only the positions that are read out. Weights may be bfloat16; the residual stream and the norms stay float32.
+Shapes: n captions, m nodes at M places, g tiles of T places with k keys, W channels, H heads of d.
 """
 
 from collections.abc import Callable

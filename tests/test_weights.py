@@ -111,7 +111,8 @@ def test_a_clip_from_a_local_folder(trained: tuple[Any, Path]) -> None:
     encoder = ClipText.from_pretrained(ClipSource.parse(f"local-dir:{folder}"), "cpu")
     assert encoder.identity.architecture == folder.name
     assert source_of(encoder.identity) == ClipSource(f"local-dir:{folder}")
-    np.testing.assert_allclose(encoder.encode(["a dog on the beach", "red bus"]), encoded(network), atol=2e-6)
+    vectors = encoder.encode(["a dog on the beach", "red bus"])
+    np.testing.assert_allclose(vectors, encoded(network), atol=1e-5)  # by a processor with tiles 2e-6, by others 1e-7
 
 
 class Trap:
