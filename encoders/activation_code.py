@@ -5,10 +5,8 @@ Each is computed either as finely as float32 has it, or as finely as bfloat16 do
 
 from typing import Any
 
-from llvmlite import ir
-
 from encoders.fused_linear import Activation
-from encoders.vector_code import FLOATS, INT16, LANES, called, every, highest, times_plus, two_to
+from encoders.vector_code import FLOATS, INT16, LANES, called, declared, every, highest, polynomial, times_plus, two_to
 
 LOG2_E = 1.4426950408889634
 
@@ -50,7 +48,7 @@ def gelu(builder: Any, value: Any, *, fine: bool) -> Any:
     share, coefficients = ERF
     part = reciprocal(builder, times_plus(builder, root, every(FLOATS, share), every(FLOATS, 1.0)), fine=True)
     fallen = builder.fmul(builder.fmul(root, root), every(FLOATS, -LOG2_E))
-    rest = builder.fmul(builder.fmul(_polynomial(builder, part, coefficients), part), two_to(builder, fallen))
+    rest = builder.fmul(builder.fmul(polynomial(builder, part, coefficients), part), two_to(builder, fallen))
     half = builder.fmul(size, every(FLOATS, -0.5))
     return times_plus(builder, half, rest, highest(builder, value, every(FLOATS, 0.0)))
 
@@ -58,24 +56,13 @@ def gelu(builder: Any, value: Any, *, fine: bool) -> Any:
 def _coarse_gelu(builder: Any, value: Any) -> Any:
     above = highest(builder, value, every(FLOATS, -FARTHEST))
     near = called(builder, f"llvm.minnum.v{LANES}f32", FLOATS, above, every(FLOATS, FARTHEST))
-    sums = _polynomial(builder, builder.fmul(near, near), PHI)
+    sums = polynomial(builder, builder.fmul(near, near), PHI)
     return builder.fmul(above, times_plus(builder, near, sums, every(FLOATS, 0.5)))
-
-
-def _polynomial(builder: Any, value: Any, coefficients: tuple[float, ...]) -> Any:
-    """The first coefficient, the second times x, the third times x^2, ..."""
-    *lower, last = coefficients
-    sums = every(FLOATS, last)
-    for coefficient in reversed(lower):
-        sums = times_plus(builder, sums, value, every(FLOATS, coefficient))
-    return sums
 
 
 def reciprocal(builder: Any, value: Any, *, fine: bool) -> Any:
     """1 / x, by AVX-512's estimate, whose relative error is 2^-14; in float32 by a step of Newton's more."""
-    module, name = builder.module, "llvm.x86.avx512.rcp14.ps.512"
-    kinds = [FLOATS, FLOATS, INT16]
-    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(FLOATS, kinds), name)
+    function = declared(builder, "llvm.x86.avx512.rcp14.ps.512", FLOATS, [FLOATS, FLOATS, INT16])
     near = builder.call(function, [value, every(FLOATS, 0.0), INT16(-1)])
     if not fine:
         return near

@@ -16,11 +16,12 @@ from numba.core import types
 from numba.core.registry import cpu_target
 
 from encoders.compiling import instruction
+from encoders.vector_code import INT64, declared
 
 ARCH_PRCTL, ASK_FOR_STATE, STATE_OF_TILES = 158, 0x1023, 18
 """Linux's call, and what is asked of it (ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA)."""
 
-INT8, INT64 = ir.IntType(8), ir.IntType(64)
+INT8 = ir.IntType(8)
 
 LINES, BYTES_OF_LINE, TILES = 16, 64, 8
 
@@ -62,11 +63,8 @@ def emitter(name: str, arguments: str, kind: str) -> Callable[..., None]:
     def emit(context: Any, builder: Any, *given: Any) -> None:
         if not has(context, kind):
             return
-        name_of_it, module = f"llvm.x86.{name}", builder.module
-        function = module.globals.get(name_of_it)
-        function = function or ir.Function(module, ir.FunctionType(ir.VoidType(), wanted), name_of_it)
         builder.call(
-            function,
+            declared(builder, f"llvm.x86.{name}", ir.VoidType(), wanted),
             [
                 kind(each) if isinstance(each, int) else builder.inttoptr(each, kind) if kind.is_pointer else each
                 for kind, each in zip(wanted, given, strict=True)

@@ -7,7 +7,7 @@ In bfloat16 as it is. In float32 each number is two of bfloat16, x = x1 + x2 (`e
     x w = x1 w1 + x1 w2 + x2 w1,
 
 with sums in float32: what torch calls float32 matrix products of precision "high". It leaves out x2 w2 and what two
-bfloat16 cannot hold, some 1e-5 of a term, and takes a third of the time of float32's own products or less.
+bfloat16 cannot hold, some 1e-5 of a term, and takes a half to a third of the time of float32's own products.
 Shapes: m rows, I inputs, O outputs.
 """
 

@@ -28,6 +28,7 @@ from encoders.vector_code import (
     INTEGERS,
     LANES,
     called,
+    declared,
     every,
     load,
     over_lanes,
@@ -128,8 +129,7 @@ LINE = ir.VectorType(_Bfloat(), SIDE)
 
 def line_of(builder: Any, lower: Any, upper: Any) -> Any:
     """Two vectors of float32 as a line of bfloat16."""
-    module, name = builder.module, "llvm.x86.avx512bf16.cvtne2ps2bf16.512"
-    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(LINE, [FLOATS] * 2), name)
+    function = declared(builder, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", LINE, [FLOATS] * 2)
     return builder.bitcast(builder.call(function, [upper, lower]), ir.VectorType(INT32, LANES))
 
 

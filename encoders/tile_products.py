@@ -120,10 +120,8 @@ def _follow(builder: Any, rows: tuple[Any, Any], given: tuple[Any, ...], kind: K
     """
     (sums, bias, out, apart), (parts, result, activation) = given, kind
     with cgutils.for_range_slice(builder, *rows, INT64(1)) as (row, _):
-        here, target = (
-            builder.add(sums, builder.mul(row, INT64(ROW_OF_SUMS))),
-            builder.add(out, builder.mul(row, apart)),
-        )
+        here = builder.add(sums, builder.mul(row, INT64(ROW_OF_SUMS)))
+        target = builder.add(out, builder.mul(row, apart))
         values = []
         for step in STEPS:
             value = builder.fadd(*(load(builder, builder.add(each, step), FLOATS) for each in (here, bias)))

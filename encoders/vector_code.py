@@ -27,11 +27,15 @@ def every(kind: Any, value: Any) -> Any:
     return ir.Constant(kind, [value] * LANES)
 
 
+def declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+    """One of LLVM's own functions, by the kinds of its result and of its arguments."""
+    known = builder.module.globals.get(name)
+    return known or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
+
+
 def called(builder: Any, name: str, kind: Any, *arguments: Any) -> Any:
-    """One of LLVM's own functions, of values of a kind to one of that kind."""
-    module = builder.module
-    function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * len(arguments)), name)
-    return builder.call(function, arguments)
+    """One of them, of values of a kind to one of that kind."""
+    return builder.call(declared(builder, name, kind, [kind] * len(arguments)), arguments)
 
 
 def load(builder: Any, address: Any, kind: Any) -> Any:
@@ -58,11 +62,6 @@ def rounded(builder: Any, values: Any) -> Any:
     return builder.add(builder.add(bits, every(INTEGERS, 0x7FFF)), odd)
 
 
-def halved(builder: Any, values: Any) -> Any:
-    """float32 to bfloat16 [LANES]."""
-    return builder.trunc(builder.lshr(rounded(builder, values), every(INTEGERS, 16)), HALVES)
-
-
 def times_plus(builder: Any, one: Any, other: Any, more: Any) -> Any:
     """One * other + more."""
     return called(builder, f"llvm.fma.v{LANES}f32", FLOATS, one, other, more)
@@ -71,6 +70,15 @@ def times_plus(builder: Any, one: Any, other: Any, more: Any) -> Any:
 def highest(builder: Any, one: Any, other: Any) -> Any:
     """The higher of two, lane by lane."""
     return called(builder, f"llvm.maxnum.v{LANES}f32", FLOATS, one, other)
+
+
+def polynomial(builder: Any, value: Any, coefficients: tuple[float, ...]) -> Any:
+    """The first coefficient, the second times x, the third times x^2, ..."""
+    *lower, last = coefficients
+    sums = every(FLOATS, last)
+    for coefficient in reversed(lower):
+        sums = times_plus(builder, sums, value, every(FLOATS, coefficient))
+    return sums
 
 
 def two_to(builder: Any, power: Any, terms: int = len(POWER_OF_TWO)) -> Any:
@@ -82,10 +90,7 @@ def two_to(builder: Any, power: Any, terms: int = len(POWER_OF_TWO)) -> Any:
     power = called(builder, f"llvm.minnum.v{LANES}f32", FLOATS, power, every(FLOATS, HIGHEST_POWER))
     whole = builder.fadd(power, every(FLOATS, ROUNDS))
     rest = builder.fsub(power, builder.fsub(whole, every(FLOATS, ROUNDS)))
-    *lower, first = POWER_OF_TWO[:terms]
-    sums = every(FLOATS, first)
-    for coefficient in reversed(lower):
-        sums = times_plus(builder, sums, rest, every(FLOATS, coefficient))
+    sums = polynomial(builder, rest, POWER_OF_TWO[:terms])
     exponent = builder.shl(builder.bitcast(whole, INTEGERS), every(INTEGERS, 23))
     return builder.bitcast(builder.add(builder.bitcast(sums, INTEGERS), exponent), FLOATS)
 

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from llvmlite import ir
+from numba.core import types
 
 from encoders import compiling, torch_threads
 from encoders.compiling import kernel
@@ -28,9 +30,6 @@ def doubled() -> Any:
 
 @compiling.instruction
 def _put(_: Any, address: Any, value: Any) -> Any:
-    from llvmlite import ir
-    from numba.core import types
-
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
         address, value = arguments
         builder.store(value, builder.inttoptr(address, ir.IntType(64).as_pointer()))

@@ -21,8 +21,8 @@ def compiled(function: Function) -> Function:
     """Compile by Numba; threads may run it side by side. Sums of floats may be taken in another order.
 
     The machine code is kept beside the source, or in the user's cache; where neither can be written to, it lives as
-    long as the process. Numba makes it anew when the file of the function changes; here, when any file of
-    this folder or of `encoders` does, since functions call those of others.
+    long as the process. Numba makes it anew when the file of the function changes; here, when any file of this folder
+    or of `encoders` does, since functions call those of others.
     """
     options = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
     try:

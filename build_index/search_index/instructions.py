@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from encoders.compiling import instruction
+from encoders.vector_code import declared, load
 
 LANES = 16
 """Queries in one vector."""
@@ -27,19 +28,6 @@ PLACE_BITS = 16
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 SUMS, BYTES = ir.VectorType(INT32, LANES), ir.VectorType(INT8, BYTES_AT_ONCE)
 NONE = ir.Constant(SUMS, [0] * LANES)
-
-
-def declared(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
-    """One of LLVM's own functions."""
-    known = builder.module.globals.get(name)
-    return known or ir.Function(builder.module, ir.FunctionType(result, arguments), name)
-
-
-def load(builder: Any, address: Any, kind: Any) -> Any:
-    """From an address that need not be a multiple of anything."""
-    loaded = builder.load(builder.inttoptr(address, kind.as_pointer()))
-    loaded.align = 1
-    return loaded
 
 
 def _load_bytes(builder: Any, address: Any, count: Any = None) -> Any:

@@ -13,12 +13,12 @@ from build_index.search_index.instructions import (
     LANES,
     SUMS,
     counted,
-    load,
     moved,
     write_where,
 )
 from encoders.amx import emitter, read, write, zero
 from encoders.compiling import instruction
+from encoders.vector_code import load
 
 ROWS = 16
 """Rows that are multiplied at a time."""
