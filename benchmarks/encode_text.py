@@ -18,7 +18,8 @@ what its worker does: processes start, read tar files and tokenise, and the mapp
 Useful GFLOP/s are the operations that the captions need (`tower.useful_flops`), the same for everybody, by the time;
 computed GFLOP/s are those that a program is known to do: more where it fills up to 77 places (`padded_flops`), fewer
 where captions share their beginnings (`shared_flops`). Both are also given as a share of the rate of the bare matrix
-products of this tower in the same precision (`ceiling.py`): the better of two measurements, before and after.
+products of this tower in the same precision (`ceiling.py`; of float32 for integers): the better of two measurements,
+before and after. A precision that our encoder replaces on the processor at hand is shown as what it became.
 
 The GPU is the first one. Not measured: several GPUs, reading a corpus and writing an index (`build.py` does).
 """
@@ -105,7 +106,7 @@ def main() -> int:
     parser.add_argument(
         "--programs", nargs="+", default=["ours", "clip_retrieval", "open_clip", "sentence_transformers"]
     )
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16", "int16"])
     parser.add_argument("--architectures", nargs="+", default=["ViT-B-32"])
     parser.add_argument("--count", type=int, default=1_024, help="captions of a round")
     parser.add_argument("--peer-count", type=int, default=0, help="of these the first so many are the peers' (0: all)")
@@ -141,8 +142,9 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
     few = len(captions[: flags.peer_count or None])
     padded = padded_flops(CONTEXT, few, tower)
     ours = shared_flops(trees_of(tokens, flags.device), tower)
-    computed = {f"ours, {kind}": ours for kind in flags.precisions}
-    before = ceiling(tower, flags.precisions, ROWS, 10, flags.device)
+    computed = {f"ours, {kind}": ours for kind in ("fp32", "bf16", "int16")}
+    kinds = [kind for kind in flags.precisions if kind != "int16"] or ["fp32"]
+    before = ceiling(tower, kinds, ROWS, 10, flags.device)
     with programs(architecture, captions, flags, scratch) as running:
         where = {system: program for program in running for system in program.systems}
         vectors: dict[str, np.ndarray] = {}
@@ -154,8 +156,8 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
             for system, program in where.items():
                 seconds[system].append(program.encode(system))
         versions = {name: version for program in running for name, version in program.versions.items()}
-    after = ceiling(tower, flags.precisions, ROWS, 10, flags.device)
-    limits = {name: max(before[name], after[name], key=lambda rates: rates["tower"]) for name in flags.precisions}
+    after = ceiling(tower, kinds, ROWS, 10, flags.device)
+    limits = {name: max(before[name], after[name], key=lambda rates: rates["tower"]) for name in kinds}
     reference = REFERENCE if REFERENCE in vectors else next(iter(vectors))
     rows = {}
     for system, times in seconds.items():
@@ -215,7 +217,10 @@ def programs(
 
 
 def precision_of(system: str, device: str) -> str:
-    """What a system multiplies in: clip-retrieval casts to bfloat16 on a GPU that has it, and not on a processor."""
+    """What a system's work is compared with; integers of 16 bits, which nobody else has, with products of float32.
+
+    clip-retrieval casts to bfloat16 on a GPU that has it, and not on a processor.
+    """
     if system.startswith("clip-retrieval"):
         return "fp32" if device == "cpu" else "bf16"
     return "bf16" if system.endswith("bf16") else "fp32"

@@ -32,7 +32,7 @@ class BuildOptions(TypedDict, total=False):
     concept_prompts: str | Sequence[str]
     export: str
     device: str
-    precision: Precision | Literal["auto", "fp32", "bf16"]
+    precision: Precision | Literal["auto", "fp32", "bf16", "int16"]
     limit: int
     rows_per_part: int
     exact_rows: int | None

@@ -5,6 +5,9 @@ Each is computed either as finely as float32 has it, or as finely as bfloat16 do
 
 from typing import Any
 
+from numba.core.registry import cpu_target
+
+from encoders.compiling import has
 from encoders.fused_linear import Activation
 from encoders.vector_code import FLOATS, INT16, LANES, called, declared, every, highest, polynomial, times_plus, two_to
 
@@ -61,7 +64,12 @@ def _coarse_gelu(builder: Any, value: Any) -> Any:
 
 
 def reciprocal(builder: Any, value: Any, *, fine: bool) -> Any:
-    """1 / x, by AVX-512's estimate, whose relative error is 2^-14; in float32 by a step of Newton's more."""
+    """1 / x, by AVX-512's estimate, whose relative error is 2^-14; in float32 by a step of Newton's more.
+
+    Processors that cannot estimate it divide.
+    """
+    if not has(cpu_target.target_context, "avx512f"):
+        return builder.fdiv(every(FLOATS, 1.0), value)
     function = declared(builder, "llvm.x86.avx512.rcp14.ps.512", FLOATS, [FLOATS, FLOATS, INT16])
     near = builder.call(function, [value, every(FLOATS, 0.0), INT16(-1)])
     if not fine:

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.core.registry import cpu_target
 
-from encoders.compiling import instruction
+from encoders.compiling import has, instruction
 from encoders.vector_code import INT64, declared
 
 ARCH_PRCTL, ASK_FOR_STATE, STATE_OF_TILES = 158, 0x1023, 18
@@ -33,12 +33,6 @@ def whole_tiles() -> np.ndarray[Any, np.dtype[np.uint8]]:
     shapes[16 : 16 + 2 * TILES].view(np.uint16)[:] = BYTES_OF_LINE
     shapes[48 : 48 + TILES] = LINES
     return shapes
-
-
-def has(context: Any, *kinds: str) -> bool:
-    """Whether the processor that is compiled for has tiles of all of some kinds, such as `amx-int8`."""
-    features = context.codegen().magic_tuple()[2].split(",")
-    return all(f"+{kind}" in features for kind in kinds)
 
 
 @cache

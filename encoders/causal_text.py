@@ -1,7 +1,7 @@
 """CLIP's text transformer over a tree of beginnings, with nothing computed that no caption needs.
 
 The same numbers as open_clip's own text tower to float rounding, or to 1e-5 where layers are packed
-(`encoders.packed_linear`), at a fraction of the work: no padding, each distinct beginning once (`encoders.prefixes`),
+(`encoders.packing`), at a fraction of the work: no padding, each distinct beginning once (`encoders.prefixes`),
 attention along paths of the tree (`encoders.path_attention`) or in tiles of it (`encoders.tree_tiles`), and in the last
 block only the positions that are read out. Weights may be bfloat16; the residual stream and the norms stay float32.
 Shapes: n captions, m nodes at M places, g tiles of T places with k keys, W channels, H heads of d.
@@ -9,6 +9,7 @@ Shapes: n captions, m nodes at M places, g tiles of T places with k keys, W chan
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,21 +21,21 @@ from torch import Tensor, nn
 
 from encoders import path_attention
 from encoders.fused_linear import Activation, FusedLinear
-from encoders.packed_linear import PackedLinear, fits
-from encoders.packed_rows import Packed, pack, pack_normed
+from encoders.packing import Packing, packing_of
 from encoders.prefixes import Prefixes
+from encoders.presets import Precision
 from encoders.tree_tiles import TILE, TileGroup, cut_tiles
 
 QUICK = 1.702
 """QuickGELU is x times the sigmoid of 1.702 x, so silu(1.702 x) / 1.702: the factors go into the weights around it."""
 
 Norm = tuple[Tensor, Tensor, float]
-Rows = Tensor | Packed
-"""As a linear layer takes them: a tensor [m, W], or packed if the layers of a tower are (`encoders.packed_linear`)."""
+Rows = Any
+"""As a linear layer takes them: a tensor [m, W], or packed if the layers of a tower are (`encoders.packing`)."""
 
 
 class Linear(Protocol):
-    """`FusedLinear`, or `PackedLinear`."""
+    """`FusedLinear`, or what a packing has in its place."""
 
     def __call__(self, inputs: Any) -> Any:
         """[m, I] to [m, O]."""
@@ -75,13 +76,13 @@ class Group:
 class CausalText:
     """A causal text tower: a tree of captions in, their vectors out."""
 
-    def __init__(self, tower: Any, device: str, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, tower: Any, device: str, precision: Precision = Precision.FP32) -> None:
         """Takes the weights of a tower for which `understands` holds; what stays as it is, is shared."""
-        self._device, self._dtype = device, dtype
-        self._packs = device == "cpu" and fits(*widths_of(tower))
+        self._device, self._dtype = device, torch.bfloat16 if precision is Precision.BF16 else torch.float32
+        self._packing = packing_of(precision, *widths_of(tower)) if device == "cpu" else None
         self._words = tower.token_embedding.weight.to(device)
         self._positions = tower.positional_embedding.to(device)
-        self._layers = [layer_of(block, device, dtype, packs=self._packs) for block in tower.transformer.resblocks]
+        self._layers = [layer_of(block, device, self._dtype, self._packing) for block in tower.transformer.resblocks]
         self._last_norm = _norm(tower.ln_final, device)
         projection = tower.text_projection
         bias = projection.bias if isinstance(projection, nn.Linear) else None
@@ -113,8 +114,8 @@ class CausalText:
         return leaving[self._on_device(captions)]
 
     def _normed(self, hidden: Tensor, norm: Norm) -> Rows:
-        if self._packs:
-            return pack_normed(hidden, *norm, self._dtype)
+        if self._packing is not None:
+            return self._packing.pack_normed(hidden, *norm, self._dtype)
         weight, bias, epsilon = norm
         return F.layer_norm(hidden, weight.shape, weight, bias, epsilon).to(self._dtype)
 
@@ -126,8 +127,8 @@ class CausalText:
     def _attention(self, tree: Prefixes) -> "TiledAttention | PathAttention":
         heads, width = self._layers[0].heads, self._words.shape[1]
         if self._device == "cpu" and path_attention.available(width, heads):
-            return PathAttention(tree, packs=self._packs)
-        return TiledAttention(tree, heads, self._device, self._dtype, packs=self._packs)
+            return PathAttention(tree, self._packing)
+        return TiledAttention(tree, heads, self._device, self._dtype, self._packing)
 
     def _on_device(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device, non_blocking=True)
@@ -141,10 +142,10 @@ class PathAttention:
         places: int64 [m], the place of every node.
     """
 
-    def __init__(self, tree: Prefixes, *, packs: bool = False) -> None:
-        """With `packs` the results are packed."""
+    def __init__(self, tree: Prefixes, packing: Packing | None = None) -> None:
+        """With a packing the results are packed."""
         paths = path_attention.Paths(tree)
-        self._attend: Callable[..., Rows] = paths.attend_packed if packs else paths.attend
+        self._attend: Callable[..., Rows] = partial(packing.attend, paths) if packing else paths.attend
         self.places = np.arange(len(tree.tokens))
         self.nodes = _padded(self.places)
 
@@ -160,16 +161,18 @@ class PathAttention:
 class TiledAttention:
     """Attention of nodes in tiles, by `tree_tiles`; attributes and functions are those of `PathAttention`."""
 
-    def __init__(self, tree: Prefixes, heads: int, device: str, dtype: torch.dtype, *, packs: bool = False) -> None:
+    def __init__(
+        self, tree: Prefixes, heads: int, device: str, dtype: torch.dtype, packing: Packing | None = None
+    ) -> None:
         tiles = cut_tiles(tree)
-        self._heads, self._device, self._dtype, self._packs = heads, device, dtype, packs
+        self._heads, self._device, self._dtype, self._packing = heads, device, dtype, packing
         self._groups = [self._group(group) for group in tiles.groups]
         self.places, self.nodes = tiles.places, _padded(tiles.nodes)
 
     def of_all(self, query: Tensor, key_value: Tensor) -> Rows:
         """Of every place."""
         mixed = mix(query, key_value, self._groups, self._heads)
-        return pack(mixed) if self._packs else mixed
+        return self._packing.pack(mixed) if self._packing else mixed
 
     def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Rows:
         """Of some places, though all are computed."""
@@ -177,7 +180,7 @@ class TiledAttention:
         asking = query.new_zeros(len(self.nodes), query.shape[1])
         asking[some] = query
         mixed = mix(asking, key_value, self._groups, self._heads)[some]
-        return pack(mixed) if self._packs else mixed
+        return self._packing.pack(mixed) if self._packing else mixed
 
     def _group(self, tiles: TileGroup) -> Group:
         visible = self._on_device(tiles.visible)
@@ -252,8 +255,8 @@ def widths_of(tower: Any) -> set[int]:
     return {size for block in tower.transformer.resblocks for size in block.mlp.c_fc.weight.shape}
 
 
-def layer_of(block: Any, device: str, dtype: torch.dtype, *, packs: bool = False) -> Layer:
-    """The weights of an open_clip block as they are used here; with `packs` as `PackedLinear` has them."""
+def layer_of(block: Any, device: str, dtype: torch.dtype, packing: Packing | None = None) -> Layer:
+    """The weights of an open_clip block as they are used here, packed or not."""
     quick = type(block.mlp.gelu) is QuickGELU
     before, after = (QUICK, 1 / QUICK) if quick else (1.0, 1.0)
 
@@ -265,8 +268,8 @@ def layer_of(block: Any, device: str, dtype: torch.dtype, *, packs: bool = False
         gain = torch.as_tensor(gain, device=weight.device)
         matrix, shift = weight * scale * gain.reshape(-1, 1), bias * gain
         matrix, shift = matrix.to(device, dtype), shift.to(device, dtype)
-        if packs:
-            return PackedLinear(matrix, shift, activation, packs=activation is not Activation.NONE)
+        if packing:
+            return packing.linear(matrix, shift, activation, packs=activation is not Activation.NONE)
         return FusedLinear(matrix, shift, activation)
 
     gains = [getattr(scale, "gamma", 1.0) for scale in (block.ls_1, block.ls_2)]

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
 
-from encoders.causal_text import CausalText, understands
+from encoders.causal_text import CausalText, understands, widths_of
 from encoders.device_thread import in_passing_thread, in_thread_of
 from encoders.fast_tokenizer import faster
 from encoders.identity import identify, source_of
 from encoders.loading import pick_devices, pick_precision
+from encoders.packing import packing_of
 from encoders.prefixes import find_prefixes, shared_lengths, sorted_rows, tree_batches
 from encoders.presets import Precision
 from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
@@ -60,11 +61,13 @@ class ClipText:
         precision: Precision = Precision.FP32,
     ) -> None:
         """Takes a loaded network, which is copied to every device that it is not on."""
+        tower = getattr(clip.network, "text", clip.network)
+        if precision is Precision.INT16 and not takes_integers(tower, devices):
+            precision = Precision.FP32
         self.identity: EncoderIdentity = identify(clip, tokenizer, precision.value)
         self.dimension = self.identity.dimension
         self.at_once = len(devices) + 1
         self._tokenizer = faster(tokenizer)
-        tower = getattr(clip.network, "text", clip.network)
         self.trims = trims_exactly(tower)
         self._lengths = text_lengths(tower)
         self._towers: queue.Queue[tuple[str, Tower]] = queue.Queue()
@@ -144,13 +147,17 @@ def _tower_of(network: Any, device: str, precision: Precision) -> Tower:
     tower = getattr(network, "text", network)
     budget = tokens_at_once(device)
     if trims_exactly(tower) and understands(tower):
-        return TreeTower(
-            CausalText(tower, device, torch.bfloat16 if precision is Precision.BF16 else torch.float32), budget
-        )
+        return TreeTower(CausalText(tower, device, precision), budget)
     own = network if next(network.parameters()).device == torch.device(device) else copy.deepcopy(network).to(device)
     tower = getattr(own, "text", own)
     forward = forward_trimmed(tower) if trims_exactly(tower) else own.encode_text
     return SortedTower(forward, device, precision, budget)
+
+
+def takes_integers(tower: Any, devices: Sequence[str]) -> bool:
+    """Whether a tower's products can be computed in integers of 16 bits; where they cannot, float32 is."""
+    ours = trims_exactly(tower) and understands(tower) and set(devices) == {"cpu"}
+    return ours and packing_of(Precision.INT16, *widths_of(tower)) is not None
 
 
 def tokens_at_once(device: str) -> int:

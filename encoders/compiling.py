@@ -43,6 +43,12 @@ def kernel(function: Callable[..., Any]) -> Any:
     return compiled
 
 
+def has(context: Any, *features: str) -> bool:
+    """Whether the processor that is compiled for has all of some features, by LLVM's names, such as `avx512f`."""
+    known = context.codegen().magic_tuple()[2].split(",")
+    return all(f"+{feature}" in known for feature in features)
+
+
 def renew_with(compiled: Any, *folders: Path) -> None:
     """Have machine code made anew when any file of some folders changes, and not only the function's own."""
     file = compiled._cache._cache_file

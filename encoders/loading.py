@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 
+from encoders import integer_linear
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
 from encoders.presets import UNTRAINED, Precision
@@ -129,11 +130,20 @@ def pick_devices(device: str) -> list[str]:
 
 
 def pick_precision(precision: Precision, device: str) -> Precision:
-    """`auto` means bfloat16 on GPUs that have it, and float32 elsewhere.
+    """The precision that is computed in, where a user left it open or asked for what there is not.
 
-    Indexes hold float16 vectors, and those of the two precisions differ by little more than float16 rounds off. On
-    processors float32 stays the choice, because it gives the same names on every machine.
+    `auto` is bfloat16 on GPUs that have it, integers on processors that gain by them, and float32 elsewhere: indexes
+    hold float16 vectors, and those of the three differ by little more than float16 rounds off. On processors that have
+    bfloat16 float32 stays the choice, because it is nearer to what others have. Processors that would have to imitate
+    bfloat16, ten times slower than float32, take integers for it, too.
+
+    Raises:
+        EncoderError: integers were asked for, and there is no way to multiply them.
     """
+    if precision is Precision.INT16 and not (device == "cpu" and integer_linear.possible()):
+        raise EncoderError(f"--precision int16: only on processors with AVX2, found {device}; use auto, fp32 or bf16")
+    if precision in (Precision.AUTO, Precision.BF16) and device == "cpu" and integer_linear.worthwhile():
+        return Precision.INT16
     if precision is not Precision.AUTO:
         return precision
     native = device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 8

@@ -109,7 +109,7 @@ class Paths:
 def available(width: int, heads: int) -> bool:
     """Whether heads are of the right size, this processor's vectors long enough, and the kernels right."""
     processor: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older torch does not say
-    return width == heads * HEAD and bool(processor.get("avx512_f", False)) and work()
+    return width == heads * HEAD and any(map(processor.get, ("avx512_f", "avx2"))) and work()
 
 
 @functools.cache

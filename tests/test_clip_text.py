@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import causal_text, clip_text, fused_linear, packed_linear, path_attention
+from encoders import causal_text, clip_text, fused_linear, integer_linear, packed_linear, path_attention
 from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
+from encoders.errors import EncoderError
+from encoders.loading import pick_precision
 from encoders.prefixes import Prefixes, find_prefixes
 from encoders.presets import Precision
 from encoders.weights import ClipSource, LoadedClip
@@ -45,6 +47,9 @@ than 5e-3 apart, and the tests below assert it."""
 
 TOLERANCE_IN_TILES = 3e-5
 """The same where factors have 16 bits (`encoders.packed_linear`): each term is right to 1e-5, and 1e-5 was measured."""
+
+TOLERANCE_OF_INTEGERS = 5e-4
+"""The same in integers of 16 bits: 2e-4 was measured, where float16 rounds off 1.2e-4."""
 
 WRONG = 0.995
 """A cosine that not even 16-bit arithmetic may fall below."""
@@ -225,7 +230,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_equals_open_clips_own_text_path(load: Load, name: str, tiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """Also without the processor's tiles, where it has any."""
     if not tiles:
-        monkeypatch.setattr(causal_text, "fits", lambda *_: False)
+        monkeypatch.setattr(causal_text, "packing_of", lambda *_: None)
     tolerance = TOLERANCE_IN_TILES if tiles and packed_linear.fits() else TOLERANCE
     clip, tokenizer = load(name), FAMILIES[name].tokenizer
     encoder = ClipText(clip, tokenizer)
@@ -346,7 +351,7 @@ def test_the_same_captions_give_the_same_bytes(load: Load) -> None:
 def test_bfloat16_stays_near(load: Load, name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """With attention and products of our own, where they fit the tower, and without."""
     if not compiled:
-        monkeypatch.setattr(causal_text, "fits", lambda *_: False)
+        monkeypatch.setattr(causal_text, "packing_of", lambda *_: None)
     monkeypatch.setattr(path_attention, "available", lambda width, heads: compiled and width == 64 * heads)
     clip, tokenizer = load(name), FAMILIES[name].tokenizer
     near = ClipText(clip, tokenizer, precision=Precision.BF16)
@@ -354,6 +359,56 @@ def test_bfloat16_stays_near(load: Load, name: str, compiled: bool, monkeypatch:
     cosines = (near.encode(CAPTIONS) * reference(clip, tokenizer(CAPTIONS))).sum(axis=1)
     assert cosines.min() >= 0.999
     assert cosines.min() < 1 - 1e-7, "as exact as float32: it was not computed in bfloat16"
+
+
+@pytest.mark.skipif(not integer_linear.possible(), reason="no AVX2")
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", HEADS_OF_64)
+def test_integers_stay_nearer(load: Load, name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """With attention of our own and without; as near as float16 is, in which vectors are stored."""
+    monkeypatch.setattr(path_attention, "available", lambda *_: compiled)
+    clip, tokenizer = load(name), FAMILIES[name].tokenizer
+    near = ClipText(clip, tokenizer, precision=Precision.INT16)
+    assert near.identity.precision == "int16"
+    vectors, theirs = near.encode(CAPTIONS), reference(clip, tokenizer(CAPTIONS))
+    assert_same(vectors, theirs, TOLERANCE_OF_INTEGERS)
+    assert np.abs(vectors - theirs).max() > TOLERANCE, "as exact as float32: it was not computed in integers"
+
+
+@pytest.mark.parametrize("name", ["CLIP", "text tower, blocks of its own", "SigLIP", "XLM-RoBERTa, mean"])
+def test_towers_that_do_not_fit_are_computed_in_float32(load: Load, name: str) -> None:
+    """Layers of another width than a multiple of 128, blocks and towers of another kind."""
+    tokenizer = FAMILIES[name].tokenizer
+    asked, whole = (ClipText(load(name), tokenizer, precision=each) for each in (Precision.INT16, Precision.FP32))
+    assert asked.identity == whole.identity
+    np.testing.assert_array_equal(asked.encode(CAPTIONS), whole.encode(CAPTIONS))
+
+
+@pytest.mark.parametrize(
+    ("gains", "asked", "got"),
+    [
+        (True, Precision.AUTO, Precision.INT16),
+        (True, Precision.BF16, Precision.INT16),
+        (True, Precision.FP32, Precision.FP32),
+        (False, Precision.AUTO, Precision.FP32),
+        (False, Precision.BF16, Precision.BF16),
+    ],
+)
+def test_the_precision_that_a_processor_gets(
+    gains: bool,  # noqa: FBT001
+    asked: Precision,
+    got: Precision,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(integer_linear, "worthwhile", lambda: gains)
+    assert pick_precision(asked, "cpu") is got
+
+
+def test_integers_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer_linear, "possible", lambda: False)
+    for device in ("cpu", "cuda:0"):
+        with pytest.raises(EncoderError, match=f"int16: only on processors with AVX2, found {device}; use auto"):
+            pick_precision(Precision.INT16, device)
 
 
 @pytest.mark.parametrize("name", ["CLIP", "CLIP with QuickGELU", "text tower, layer scale"])

@@ -33,12 +33,8 @@ def prepare(job: dict[str, Any]) -> tuple[dict[str, Encode], dict[str, str]]:
 
         return encode
 
-    systems = {
-        f"ours, {precision}": encode_with(
-            ClipText.from_pretrained(source, job["device"], precision=Precision(precision))
-        )
-        for precision in job["precisions"]
-    }
+    encoders = [ClipText.from_pretrained(source, job["device"], Precision(each)) for each in job["precisions"]]
+    systems = {f"ours, {encoder.identity.precision}": encode_with(encoder) for encoder in encoders}
     return systems, {"our open_clip": open_clip.__version__, "our torch": torch.__version__}
 
 
