@@ -41,8 +41,8 @@ POCKET_WEIGHTS = "encoders/pocket/open_clip_model.safetensors"
 NETWORKS = {"encoders", "pocket"}
 SEARCH = {"build_index"}
 ONLY_IN = {"torch": NETWORKS, "open_clip": NETWORKS, "timm": NETWORKS, "tflite": {"pocket"}}
-ONLY_IN |= {"faiss": SEARCH, "numba": SEARCH | {"encoders"}, "llvmlite": SEARCH | {"encoders"}}
-"""Libraries that few rooms keep to themselves: what runs networks, what trains one, what searches."""
+ONLY_IN |= {"faiss": SEARCH, "numba": SEARCH | {"encoders", "segmenter"}, "llvmlite": SEARCH | {"encoders"}}
+"""Libraries that few rooms keep to themselves: what runs networks, what trains one, what searches, what compiles."""
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 
 from segmenter import Regions, SegmentConfig, Segments, merge_tree, neighbours, relabel
 from segmenter.parts import agglomerate
-from segmenter.tree import SURE, Graph, merge_alike, touching, tree_regions
+from segmenter.tree import SURE, Graph, touching, tree_regions
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.intp]
@@ -126,9 +126,9 @@ def test_ties_go_to_the_first(rows: int, cols: int, alike: float, least: int, se
     features = np.eye(4, dtype=np.float32)[kinds]
     graph = Graph.of_cells(features.reshape(-1, 4), touching(rows, cols))
     slow = SlowGraph(features.reshape(-1, 4), slow_touching(rows, cols))
-    merge_alike(graph, lambda graph: graph.similarity >= alike)
-    slow.merge(lambda _, __, similarity: similarity >= np.float32(alike), 1)
-    merge_alike(graph, lambda graph: (graph.sizes[graph.pairs] < least).any(axis=1), at_least=2)
+    graph.merge(alike=alike)
+    slow.merge(lambda _, __, similarity: similarity >= alike, 1)
+    graph.merge(smaller_than=least, at_least=2)
     slow.merge(lambda one, other, _: min(len(one), len(other)) < least, 2)
     np.testing.assert_array_equal(np.unique(graph.owner, return_inverse=True)[1], slow.owners())
 
@@ -139,7 +139,7 @@ def test_where_all_touch_rounds_are_average_linkage(alike: float) -> None:
     cells = unit(np.random.default_rng(1).standard_normal((40, 4)))
     complete = {(i, j) for i in range(40) for j in range(i + 1, 40)}
     graph = Graph.of_cells(cells, np.array(sorted(complete)))
-    merge_alike(graph, lambda graph: graph.similarity >= alike)
+    graph.merge(alike=alike)
     mine = np.unique(graph.owner, return_inverse=True)[1]
     slow = SlowGraph(cells, complete)
     slow.merge(lambda _, __, similarity: similarity >= alike, 1, singly=True)

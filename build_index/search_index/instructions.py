@@ -3,12 +3,13 @@
 Each is written in LLVM's terms, and is one function to what is compiled. Addresses and lengths are integers.
 """
 
+import itertools
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from encoders.compiling import instruction
+from encoders.compiling import has, instruction
 from encoders.vector_code import declared, load
 
 LANES = 16
@@ -51,9 +52,13 @@ def _spread(builder: Any, value: Any) -> Any:
 
 def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: Any) -> Any:
     """sums[l] + codes[4 l] factors[4 l] + ... + codes[4 l + 3] factors[4 l + 3]; codes without a sign, factors with."""
-    if "+avx512vnni" in context.codegen().magic_tuple()[2]:
+    if has(context, "avx512vnni"):
         add = declared(builder, "llvm.x86.avx512.vpdpbusd.512", SUMS, [SUMS] * 3)
         return builder.call(add, [sums, builder.bitcast(codes, SUMS), builder.bitcast(factors, SUMS)])
+    if has(context, "avx2"):
+        for even in (True, False):
+            sums = builder.add(sums, _pairs(builder, _every_other(builder, codes, factors, even=even)))
+        return sums
     nothing = ir.Constant(BYTES, ir.Undefined)
     for place in range(4):
         every = ir.Constant(SUMS, [4 * lane + place for lane in range(LANES)])
@@ -63,13 +68,47 @@ def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: A
     return sums
 
 
+def _every_other(builder: Any, codes: Any, factors: Any, *, even: bool) -> tuple[Any, Any]:
+    """The even ones of bytes, or the odd ones, as int16 [BYTES_AT_ONCE / 2]: codes without a sign, factors with."""
+    kind = ir.VectorType(INT16, BYTES_AT_ONCE // 2)
+    codes, factors, eight = builder.bitcast(codes, kind), builder.bitcast(factors, kind), ir.Constant(kind, [8] * 32)
+    if even:
+        return builder.and_(codes, ir.Constant(kind, [255] * 32)), builder.ashr(builder.shl(factors, eight), eight)
+    return builder.lshr(codes, eight), builder.ashr(factors, eight)
+
+
+def _pairs(builder: Any, both: tuple[Any, Any]) -> Any:
+    """The products of int16, added up in pairs: int32 [LANES], by AVX2 in two halves."""
+    part, half = ir.VectorType(INT16, LANES), ir.VectorType(INT32, LANES // 2)
+    multiply, sums = declared(builder, "llvm.x86.avx2.pmadd.wd", half, [part, part]), []
+    for first in (0, LANES):
+        places = ir.Constant(ir.VectorType(INT32, LANES), list(range(first, first + LANES)))
+        sums.append(builder.call(multiply, [builder.shuffle_vector(each, each, places) for each in both]))
+    return builder.shuffle_vector(*sums, ir.Constant(SUMS, list(range(LANES))))
+
+
 def _tile(context: Any, builder: Any, arguments: list[Any], vectors: int) -> list[list[Any]]:
-    """Sums of HALF rows with `vectors` vectors of queries.
+    """Sums of HALF rows with `vectors` vectors of queries, of as many at a time as stay in registers.
 
     The arguments are codes and their stride, packed factors and how far apart their vectors begin, and steps.
     """
     codes, stride, factors, apart, steps = arguments
-    places = [[cgutils.alloca_once_value(builder, NONE) for _ in range(vectors)] for _ in range(HALF)]
+    rows, some = (HALF, vectors) if has(context, "avx512f") else (HALF // 2, 1)
+    found: list[list[Any]] = [[None] * vectors for _ in range(HALF)]
+    for top, left in itertools.product(range(0, HALF, rows), range(0, vectors, some)):
+        first = builder.add(codes, builder.mul(stride, INT64(top)))
+        part = first, stride, builder.add(factors, builder.mul(apart, INT64(left))), apart, steps
+        for row, sums in enumerate(_part_of_tile(context, builder, part, (rows, some))):
+            found[top + row][left : left + some] = sums
+    return found
+
+
+def _part_of_tile(context: Any, builder: Any, arguments: tuple[Any, ...], shape: tuple[int, int]) -> list[list[Any]]:
+    """Sums of some rows with some vectors of queries, which stay in registers all the while."""
+    (codes, stride, factors, apart, steps), (rows, vectors) = arguments, shape
+    places = [[cgutils.alloca_once(builder, SUMS) for _ in range(vectors)] for _ in range(rows)]
+    for place in itertools.chain(*places):
+        builder.store(NONE, place)
     with cgutils.for_range(builder, steps) as loop:
         here = builder.add(factors, builder.mul(loop.index, INT64(BYTES_AT_ONCE)))
         starts = [builder.add(here, builder.mul(apart, INT64(vector))) for vector in range(vectors)]
@@ -124,7 +163,7 @@ def write_where(context: Any, builder: Any, mask: Any, values: Any, out: Any) ->
     """The values where the mask is set, from an address on; where the next would go."""
     bits = builder.bitcast(mask, INT16)
     start = builder.inttoptr(out, SUMS.as_pointer())
-    if "+avx512f" in context.codegen().magic_tuple()[2]:  # a whole vector at a time, what counts first
+    if has(context, "avx512f"):  # a whole vector at a time, what counts first
         compress = declared(builder, f"llvm.x86.avx512.mask.compress.v{LANES}i32", SUMS, [SUMS, SUMS, mask.type])
         builder.store(builder.call(compress, [values, NONE, mask]), start).align = 4
     else:
