@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--architecture", default="ViT-B-32")
     parser.add_argument("--preset", choices=["untrained", "pocket"], help="our networks, instead of --architecture")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=["fp32", "bf16", "int16"], default="fp32")
     parser.add_argument("--exact-rows", type=int, help="rows up to which the search is exact")
     parser.add_argument("--peers", type=Path, help="folder that peers/setup.sh made; without it, no LanceDB")
     parser.add_argument("--threads", type=int, default=os.cpu_count())

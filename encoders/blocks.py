@@ -12,7 +12,7 @@ from open_clip.transformer import ResidualAttentionBlock
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
 from torch import Tensor
 
-from encoders.tiled_network import linear
+from encoders.packed_network import linear
 
 REMEMBERED = 6  # blocks before whose entry the tokens are kept: no method goes further back
 

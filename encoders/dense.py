@@ -12,10 +12,10 @@ from encoders.dinov2 import PatchFeatures, has_patch_tokens, load_dino, pixels_o
 from encoders.errors import EncoderError, UnsupportedTower
 from encoders.feature_map import FeatureMap
 from encoders.identity import weights_digest
+from encoders.packed_network import pack_layers
 from encoders.pixels import SHORT_SIDE
 from encoders.presets import CLIP_TRUNK, DenseMethod
 from encoders.proxy import ProxyDense
-from encoders.tiled_network import multiply_in_tiles
 from encoders.tower import is_transformer
 
 ClipVectors = ClipDense | ClipFeatureMap
@@ -83,7 +83,7 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
     features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)
     digest = weights_digest([visual, features.network])
     for network in (visual, features.network):
-        multiply_in_tiles(network)
+        pack_layers(network)
     return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip, digest)
 
 

@@ -20,6 +20,7 @@ from encoders.fused_linear import Activation
 from encoders.integer_products import COLUMNS, multiply
 from encoders.integer_rows import GROUP, Integers, pack
 from encoders.tile_products import Result
+from encoders.trial import agrees_with_torch
 
 LENGTH = 65_600.0
 """Of the weights of an output and of a group of inputs: times `integer_rows.LENGTH`, both rounded, it fits 32 bits."""
@@ -80,23 +81,7 @@ def possible() -> bool:
 @functools.cache
 def work() -> bool:
     """Whether the kernels can be compiled, and give what torch gives."""
-    generator = torch.Generator().manual_seed(0)
-    rows, width, outputs = TRIED
-    shapes = ((rows, width), (outputs, width), (outputs,), (rows, outputs))
-    inputs, weight, bias, residual = (torch.randn(shape, generator=generator) for shape in shapes)
-    weight = weight / width**0.5
-    right = torch.nn.functional.linear(inputs, weight, bias)
-    try:
-        packed = pack(inputs)
-        ways = {each: IntegerLinear(weight, bias, each, packs=True)(packed).unpacked() for each in Activation}
-        layer = IntegerLinear(weight, bias)
-        found = layer(packed), layer.onto(residual.clone(), packed)
-    except Exception:  # whatever a compiler raises on an unknown processor: there is torch's way
-        return False
-    pairs = [(found[0], right), (found[1], residual + right), (ways[Activation.NONE], right)]
-    pairs.append((ways[Activation.GELU], torch.nn.functional.gelu(right)))
-    pairs.append((ways[Activation.SILU], torch.nn.functional.silu(right)))
-    return all(torch.allclose(*pair, rtol=1e-3, atol=1e-3) for pair in pairs)
+    return agrees_with_torch(pack, IntegerLinear, TRIED, torch.float32, 1e-3)
 
 
 def packed_weight(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,8 +3,9 @@
 Processors that have AVX2, but no vectors of 512 bits, multiply such integers nearly twice as fast as float32, and add
 them up exactly. A group of numbers is scaled so that it is `LENGTH` long, as a vector. Whatever it is multiplied with,
 if that is no longer than `integer_linear.LENGTH`, no sum leaves 32 bits (Cauchy and Schwarz); and rounding to the
-nearest integer moves a number by 1 / 65,400 of the length of its group at most. Shapes: m rows of I numbers, in p
-panels of `ROWS`, the last one filled up; g = I / `GROUP` groups.
+nearest integer moves a number by 1 / 65,400 of the length of its group at most: beside a single number a thousand times
+as large the others of a group are about as coarse as in bfloat16. Shapes: m rows of I numbers, in p panels of `ROWS`,
+the last one filled up; g = I / `GROUP` groups.
 """
 
 import functools

@@ -21,6 +21,7 @@ from encoders import amx
 from encoders.fused_linear import Activation
 from encoders.packed_rows import SIDE, Packed, pack, parts_of
 from encoders.tile_products import Result, multiply
+from encoders.trial import agrees_with_torch
 from encoders.vector_code import LANES
 
 TRIED = (70, 96, 160)
@@ -69,26 +70,8 @@ def fits(*widths: int) -> bool:
 @functools.cache
 def work() -> bool:
     """Whether the kernels can be compiled, and give what torch gives."""
-    generator = torch.Generator().manual_seed(0)
-    rows, width, outputs = TRIED
-    shapes = ((rows, width), (outputs, width), (outputs,), (rows, outputs))
-    inputs, weight, bias, residual = (torch.randn(shape, generator=generator) for shape in shapes)
-    weight, wanted = weight / width**0.5, []
-    for dtype, error in ((torch.float32, 1e-4), (torch.bfloat16, 2**-5)):
-        kind = [each.to(dtype) for each in (inputs, weight, bias)]
-        right = torch.nn.functional.linear(*(each.float() for each in kind))
-        try:
-            packed = pack(kind[0])
-            ways = {each: PackedLinear(kind[1], kind[2], each, packs=True)(packed).unpacked() for each in Activation}
-            layer = PackedLinear(kind[1], kind[2])
-            found = layer(packed).float(), layer.onto(residual.clone(), packed)
-        except Exception:  # whatever a compiler raises on an unknown processor: there is torch's way
-            return False
-        pairs = [(found[0], right), (found[1], residual + right), (ways[Activation.NONE], right)]
-        pairs.append((ways[Activation.GELU], torch.nn.functional.gelu(right)))
-        pairs.append((ways[Activation.SILU], torch.nn.functional.silu(right)))
-        wanted += [torch.allclose(*pair, rtol=error, atol=error) for pair in pairs]
-    return all(wanted)
+    kinds = (torch.float32, 1e-4), (torch.bfloat16, 2**-5)
+    return all(agrees_with_torch(pack, PackedLinear, TRIED, dtype, error) for dtype, error in kinds)
 
 
 def packed_weight(weight: Tensor) -> Tensor:

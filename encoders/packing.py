@@ -55,3 +55,8 @@ def packing_of(precision: Precision, *widths: int) -> Packing | None:
     """How layers of some widths are laid out on a processor; None where torch multiplies them as they are."""
     way = INTEGERS if precision is Precision.INT16 else TILES
     return way if way.fits(*widths) else None
+
+
+def packing_for_pictures(*widths: int) -> Packing | None:
+    """The same for float32 of networks that see pictures, which take integers where a processor gains by them."""
+    return packing_of(Precision.INT16 if integer_linear.worthwhile() else Precision.FP32, *widths)

@@ -185,6 +185,16 @@ def test_only_widths_that_fit() -> None:
     assert not integer_linear.fits(128, 192)
 
 
+def test_what_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert integer_linear.work()
+    for broken in (lambda _, inputs: torch.zeros(inputs.rows, 384), lambda *_: 1 / 0):
+        integer_linear.work.cache_clear()
+        monkeypatch.setattr(IntegerLinear, "__call__", broken)
+        assert not integer_linear.work()
+        assert not integer_linear.fits(128)
+    integer_linear.work.cache_clear()
+
+
 def test_a_processor_without_the_instructions_has_torch() -> None:
     """Compiled for a processor of long ago."""
     script = "from encoders import integer_linear as i; print(i.possible(), i.worthwhile(), i.fits(128))"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 from build_index.search_index import compiled, counting, kernels
@@ -19,6 +20,7 @@ from build_index.search_index.options import first_directions
 from build_index.search_index.scan import CODE, FACTOR, highest_factor
 from build_index.search_index.tiles import ROWS
 from encoders import amx
+from encoders.compiling import has
 
 SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128), (40, 90, 192)]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
@@ -157,9 +159,23 @@ def test_cosines_of_any_float16(precision: type[np.floating[Any]]) -> None:
     assert np.isneginf(np.delete(cosines, places)).all()
 
 
-def test_every_processor_finds_the_same(tmp_path: Path) -> None:
-    """One without the instructions for four products, that is; this file's other tests run on it as well."""
-    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(tmp_path)}
+LONG_VECTORS = has(cpu_target.target_context, "avx2", "avx512f")
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        pytest.param({"NUMBA_CPU_NAME": "generic"}, id="generic"),
+        pytest.param(
+            {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+fma"},
+            id="AVX2",
+            marks=pytest.mark.skipif(not LONG_VECTORS, reason="this processor has no more than AVX2 itself"),
+        ),
+    ],
+)
+def test_every_processor_finds_the_same(tmp_path: Path, processor: dict[str, str]) -> None:
+    """Those without the instructions for four products, that is; this file's other tests run on them as well."""
+    environment = {**os.environ, **processor, "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     tests = [f"{__file__}::{name}" for name in ("test_products_are_exact", "test_the_highest_of_every_block")]
     tests.append(f"{__file__}::test_looking_finds_what_is_high_enough_three_times")
