@@ -20,6 +20,7 @@ from encoders.fused_linear import Activation
 from encoders.integer_products import COLUMNS, multiply
 from encoders.integer_rows import GROUP, Integers, pack
 from encoders.tile_products import Result
+from encoders.torch_threads import openmp
 from encoders.trial import agrees_with_torch
 
 LENGTH = 65_600.0
@@ -68,8 +69,11 @@ def fits(*widths: int) -> bool:
 
 
 def worthwhile() -> bool:
-    """Whether this processor gains by it: vectors of 512 bits multiply float32 as fast, and many of them bfloat16."""
-    return not has(cpu_target.target_context, "avx512f") and possible()
+    """Whether this processor gains by it: vectors of 512 bits multiply float32 as fast, and many of them bfloat16.
+
+    Where torch's threads cannot be used (`torch_threads`), its own products are faster.
+    """
+    return openmp() is not None and not has(cpu_target.target_context, "avx512f") and possible()
 
 
 def possible() -> bool:

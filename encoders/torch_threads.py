@@ -37,12 +37,12 @@ def run(kernel: Any, pieces: int, *arguments: Any) -> None:
         for each in arguments
     ]
     block = np.array([0, pieces, *given], np.int64)
-    _parallel()(kernel.address, block.ctypes.data, torch.get_num_threads(), 0)
+    (openmp() or _alone)(kernel.address, block.ctypes.data, torch.get_num_threads(), 0)
 
 
 @functools.cache
-def _parallel() -> Callable[[int, int, int, int], None]:
-    """OpenMP's call, of the library that torch uses; where that is not known, this thread does all."""
+def openmp() -> Callable[[int, int, int, int], None] | None:
+    """OpenMP's call, of the library that torch uses, or None where that is not known."""
     loaded = [Path(library["filepath"]) for library in threadpool_info() if library["user_api"] == "openmp"]
     own = [path for path in loaded if TORCH in path.parents] or (loaded if len(loaded) == 1 else [])
     for path in own:
@@ -50,8 +50,12 @@ def _parallel() -> Callable[[int, int, int, int], None]:
         if call is not None:
             call.argtypes, call.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
             return call
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-    return lambda kernel, block, _, __: kind(kernel)(block)
+    return None
+
+
+def _alone(kernel: int, block: int, _threads: int, _flags: int) -> None:
+    """This thread does all."""
+    ctypes.CFUNCTYPE(None, ctypes.c_int64)(kernel)(block)
 
 
 @instruction

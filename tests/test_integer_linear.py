@@ -204,3 +204,9 @@ def test_a_processor_without_the_instructions_has_torch() -> None:
         env=environment, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["False"] * 3
+
+
+def test_without_torchs_threads_there_is_nothing_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integer_linear, "openmp", lambda: None)
+    assert integer_linear.possible()
+    assert not integer_linear.worthwhile()

@@ -43,7 +43,7 @@ def as_it_was() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
-    torch_threads._parallel.cache_clear()
+    torch_threads.openmp.cache_clear()
     doubled.cache_clear()
 
 
@@ -61,7 +61,7 @@ def test_threads_do_every_piece_once(threads: int) -> None:
 
 def test_where_no_openmp_is_found_one_thread_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_threads, "threadpool_info", list)
-    torch_threads._parallel.cache_clear()
+    torch_threads.openmp.cache_clear()
     check()
 
 
