@@ -17,6 +17,7 @@ from build_index.search_index.stored import StoredVectors
 from encoders import causal_text, fast_tokenizer
 from encoders.clip_text import ClipText, load_clip_text
 from encoders.fused_linear import FusedLinear
+from encoders.presets import Precision
 from encoders.tree_tiles import TILE
 
 WORDS = ("a dog", "two cats", "a red bus", "the old town", "rain", "snow on the hills")
@@ -26,8 +27,8 @@ TEXTS = [f"{one} and {other} {number}" for number in range(9) for one in WORDS f
 @pytest.fixture
 def encoder(monkeypatch: pytest.MonkeyPatch) -> ClipText:
     """With the products that oneDNN compiles; a processor's own tiles need no compiling for each number of rows."""
-    monkeypatch.setattr(causal_text, "fits", lambda *_: False)
-    return load_clip_text("untrained", None, "cpu")
+    monkeypatch.setattr(causal_text, "packing_of", lambda *_: None)
+    return load_clip_text("untrained", None, "cpu", Precision.FP32)
 
 
 def test_products_are_of_a_few_sizes_and_mean_the_same(encoder: ClipText, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from encoders.dense import clip_vectors
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.identity import source_of
 from encoders.pixels import Interpolation, PixelSpec
-from encoders.presets import CLIP_TRUNK, POCKET, PRESETS, PresetName
+from encoders.presets import CLIP_TRUNK, POCKET, PRESETS, Precision, PresetName
 from encoders.weights import ClipSource, load_clip
 from labeler.__main__ import main as label_main
 
@@ -56,7 +56,7 @@ def test_what_is_loaded_is_what_is_in_the_file(pocket: Path) -> None:
     assert clip_pixels(loaded.network.visual) == PixelSpec((0.5, 0.4, 0.3), (0.2, 0.3, 0.1), Interpolation.BILINEAR)
     with torch.inference_mode():
         expected = loaded.network.encode_text(open_clip.tokenize(CAPTIONS), normalize=True).numpy()
-    encoder = ClipText.from_pretrained(ClipSource.parse(POCKET), "cpu")
+    encoder = ClipText.from_pretrained(ClipSource.parse(POCKET), "cpu", Precision.FP32)
     assert encoder.trims
     np.testing.assert_allclose(encoder.encode(CAPTIONS), expected, atol=2e-6)
 

@@ -24,6 +24,7 @@ from encoders.dinov2 import PatchFeatures, load_dino, pixels_of
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.identity import source_of, text_digest
 from encoders.loading import explained
+from encoders.presets import Precision
 from encoders.untrained import SEED, fill_random, untrained_clip, untrained_dino
 from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
 
@@ -108,7 +109,7 @@ def test_a_clip_from_a_local_folder(trained: tuple[Any, Path]) -> None:
     network, folder = trained
     loaded = load_clip(ClipSource.parse(f"local-dir:{folder}"))
     np.testing.assert_array_equal(encoded(loaded.network), encoded(network))
-    encoder = ClipText.from_pretrained(ClipSource.parse(f"local-dir:{folder}"), "cpu")
+    encoder = ClipText.from_pretrained(ClipSource.parse(f"local-dir:{folder}"), "cpu", Precision.FP32)
     assert encoder.identity.architecture == folder.name
     assert source_of(encoder.identity) == ClipSource(f"local-dir:{folder}")
     vectors = encoder.encode(["a dog on the beach", "red bus"])
