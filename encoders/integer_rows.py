@@ -121,7 +121,8 @@ def write_group(builder: Any, source: Any, square: Any, numbers: Any, scale: Any
         numbers: the address of the integers.
         scale: the address of the scale.
     """
-    length = called(builder, "llvm.sqrt.f32", FLOAT, builder.select(_is_less(builder, square), FLOAT(1.0), square))
+    nothing = builder.fcmp_ordered("<", square, FLOAT(SMALLEST))
+    length = called(builder, "llvm.sqrt.f32", FLOAT, builder.select(nothing, FLOAT(1.0), square))
     store(builder, builder.fmul(length, FLOAT(1 / LENGTH)), scale)
     by = spread(builder, builder.fdiv(FLOAT(LENGTH), length))
     for vector in range(GROUP // LANES):
@@ -129,10 +130,6 @@ def write_group(builder: Any, source: Any, square: Any, numbers: Any, scale: Any
         whole = times_plus(builder, value, by, every(FLOATS, ROUNDS))  # its last 16 bits are the nearest integer
         halves = builder.trunc(builder.bitcast(whole, INTEGERS), HALVES)
         store(builder, halves, builder.add(numbers, INT64(2 * LANES * vector)))
-
-
-def _is_less(builder: Any, square: Any) -> Any:
-    return builder.fcmp_ordered("<", square, FLOAT(SMALLEST))
 
 
 @instruction
