@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 
-from encoders import integer_linear
+from encoders import panel_linear
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
+from encoders.panel_rows import Numbers
 from encoders.presets import UNTRAINED, Precision
 
 
@@ -140,9 +141,10 @@ def pick_precision(precision: Precision, device: str) -> Precision:
     Raises:
         EncoderError: integers were asked for, and there is no way to multiply them.
     """
-    if precision is Precision.INT16 and not (device == "cpu" and integer_linear.possible()):
+    if precision is Precision.INT16 and not (device == "cpu" and panel_linear.possible(Numbers.INTEGERS)):
         raise EncoderError(f"--precision int16: only on processors with AVX2, found {device}; use auto, fp32 or bf16")
-    if precision in (Precision.AUTO, Precision.BF16) and device == "cpu" and integer_linear.worthwhile():
+    coarse = precision in (Precision.AUTO, Precision.BF16)
+    if coarse and device == "cpu" and panel_linear.worthwhile(Numbers.INTEGERS):
         return Precision.INT16
     if precision is not Precision.AUTO:
         return precision

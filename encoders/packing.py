@@ -1,16 +1,19 @@
 """How the linear layers of a network are laid out to be multiplied, on the processor at hand.
 
-float32 and bfloat16 in the processor's tiles where it has them (AMX), integers of 16 bits by AVX2, all else by torch.
+float32 and bfloat16 in the processor's tiles where it has them (AMX), float32 and integers of 16 bits in panels where
+AVX2 is all there is, all else by torch.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from encoders import integer_linear, integer_rows, packed_linear, packed_rows
+from encoders import packed_linear, packed_rows, panel_linear, panel_rows
+from encoders.panel_rows import Numbers
 from encoders.path_attention import Paths
 from encoders.presets import Precision
 
@@ -42,21 +45,35 @@ TILES = Packing(
     Paths.attend_packed,
 )
 
-INTEGERS = Packing(
-    integer_linear.fits,
-    integer_rows.pack,
-    integer_rows.pack_normed,
-    integer_linear.IntegerLinear,
-    lambda paths, *given: integer_rows.pack(paths.attend(*given)),
-)
+
+def _panels(kind: Numbers, fits: Callable[..., bool]) -> Packing:
+    """Rows in panels, of a kind of numbers."""
+    pack = partial(panel_rows.pack, kind=kind)
+    return Packing(
+        fits,
+        pack,
+        lambda hidden, weight, bias, epsilon, _: panel_rows.pack_normed(hidden, weight, bias, epsilon, kind),
+        partial(panel_linear.PanelLinear, kind=kind),
+        lambda paths, *given: pack(paths.attend(*given)),
+    )
+
+
+INTEGERS = _panels(Numbers.INTEGERS, partial(panel_linear.fits, Numbers.INTEGERS))
+
+FLOATS = _panels(Numbers.FLOATS, partial(panel_linear.fits, Numbers.FLOATS))
 
 
 def packing_of(precision: Precision, *widths: int) -> Packing | None:
     """How layers of some widths are laid out on a processor; None where torch multiplies them as they are."""
-    way = INTEGERS if precision is Precision.INT16 else TILES
+    if precision is Precision.INT16:
+        way = INTEGERS
+    elif precision is Precision.FP32 and panel_linear.worthwhile(Numbers.FLOATS):
+        way = FLOATS
+    else:
+        way = TILES
     return way if way.fits(*widths) else None
 
 
 def packing_for_pictures(*widths: int) -> Packing | None:
     """The same for float32 of networks that see pictures, which take integers where a processor gains by them."""
-    return packing_of(Precision.INT16 if integer_linear.worthwhile() else Precision.FP32, *widths)
+    return packing_of(Precision.INT16 if panel_linear.worthwhile(Numbers.INTEGERS) else Precision.FP32, *widths)

@@ -40,7 +40,7 @@ class Precision(Enum):
 
     A processor that multiplies bfloat16 in tiles (AMX) takes each factor of float32 as two of them, which is right to
     1e-5 of a term (`encoders.packed_linear`). Integers of 16 bits, which have a scale for every 128, are right to 1e-4
-    (`encoders.integer_linear`): vectors differ from those of float32 by once or twice what float16 rounds off.
+    (`encoders.panel_linear`): vectors differ from those of float32 by once or twice what float16 rounds off.
     """
 
     AUTO = "auto"

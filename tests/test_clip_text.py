@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import causal_text, clip_text, fused_linear, integer_linear, packed_linear, path_attention
+from encoders import causal_text, clip_text, fused_linear, packed_linear, panel_linear, path_attention
 from encoders.causal_text import understands
 from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
 from encoders.errors import EncoderError
 from encoders.loading import pick_precision
+from encoders.panel_rows import Numbers
 from encoders.prefixes import Prefixes, find_prefixes
 from encoders.presets import Precision
 from encoders.weights import ClipSource, LoadedClip
@@ -361,7 +362,7 @@ def test_bfloat16_stays_near(load: Load, name: str, compiled: bool, monkeypatch:
     assert cosines.min() < 1 - 1e-7, "as exact as float32: it was not computed in bfloat16"
 
 
-@pytest.mark.skipif(not integer_linear.possible(), reason="no AVX2")
+@pytest.mark.skipif(not panel_linear.possible(Numbers.INTEGERS), reason="no AVX2")
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("name", HEADS_OF_64)
 def test_integers_stay_nearer(load: Load, name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
@@ -400,12 +401,12 @@ def test_the_precision_that_a_processor_gets(
     got: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(integer_linear, "worthwhile", lambda: gains)
+    monkeypatch.setattr(panel_linear, "worthwhile", lambda _: gains)
     assert pick_precision(asked, "cpu") is got
 
 
 def test_integers_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(integer_linear, "possible", lambda: False)
+    monkeypatch.setattr(panel_linear, "possible", lambda _: False)
     for device in ("cpu", "cuda:0"):
         with pytest.raises(EncoderError, match=f"int16: only on processors with AVX2, found {device}; use auto"):
             pick_precision(Precision.INT16, device)

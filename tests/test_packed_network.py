@@ -14,10 +14,11 @@ from encoders import packed_network
 from encoders.clip_dense import ClipDense, clip_pixels
 from encoders.dinov2 import PatchFeatures, pixels_of
 from encoders.packed_network import LEAST_ROWS, PACKED, PackedLayer, pack_layers
-from encoders.packing import INTEGERS, TILES, Packing
+from encoders.packing import FLOATS, INTEGERS, TILES, Packing
 
 WAYS = [
     pytest.param(TILES, 1e-4, id="tiles", marks=pytest.mark.skipif(not TILES.fits(), reason="no tiles (AMX)")),
+    pytest.param(FLOATS, 1e-5, id="floats", marks=pytest.mark.skipif(not FLOATS.fits(), reason="no AVX2")),
     pytest.param(INTEGERS, 1e-3, id="integers", marks=pytest.mark.skipif(not INTEGERS.fits(), reason="no AVX2")),
 ]
 """And how far numbers may be off, as a share of the largest: a few times what single terms are."""
@@ -81,13 +82,13 @@ def test_what_torch_does_itself(way: Packing, error: float, monkeypatch: pytest.
     """Gradients, other precisions and few rows."""
     choose(way, monkeypatch)
     torch.manual_seed(2)
-    layer = nn.Linear(128, 256, bias=False)
+    layer = nn.Linear(384, 256, bias=False)
     network = nn.Sequential(layer, nn.Linear(256, 7))
     weight = layer.weight
     pack_layers(network)
     assert type(layer) is PackedLayer
     assert type(network[1]) is nn.Linear, "its outputs fill no block"
-    rows = torch.randn(3, 40, 128)
+    rows = torch.randn(3, 40, 384)
     exact = rows @ weight.T
     assert torch.equal(layer(rows), exact)
     assert layer(rows).requires_grad
