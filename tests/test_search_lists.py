@@ -176,7 +176,7 @@ def factors_by_hand(lists: Lists, query: NDArray[np.float32]) -> tuple[list[int]
     kept = len(lists.basis)
     _, width = lists.ranges()
     exact = np.einsum("D,dD->d", query, lists.basis * (width / np.float32(255)).astype(np.float32)[:, None])
-    scale = min(127, 2**25 // (255 * kept)) / np.abs(exact).max()
+    scale = min(64, 2**25 // (255 * kept)) / np.abs(exact).max()
     return [round(float(each)) for each in exact * scale], float(scale)
 
 
@@ -193,7 +193,7 @@ def slow_lists(lists: Lists, query: NDArray[np.float32]) -> list[int]:
     codes = np.clip((centroids - low) / (width / np.float32(255)), 0, 255).astype(np.uint8)
     reach = [max(1 - float(np.square(centroid).sum()), 0) ** 0.5 for centroid in centroids]
     worth = scan_module.REACH * max(reach) / 255
-    further = min(round(worth * scale * float(np.linalg.norm(query))), 127)
+    further = min(round(worth * scale * float(np.linalg.norm(query))), 64)
     return [
         product(code, factors[:first]) + round(far * scan_module.REACH / worth) * further
         for code, far in zip(codes, reach, strict=True)

@@ -56,9 +56,7 @@ def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: A
         add = declared(builder, "llvm.x86.avx512.vpdpbusd.512", SUMS, [SUMS] * 3)
         return builder.call(add, [sums, builder.bitcast(codes, SUMS), builder.bitcast(factors, SUMS)])
     if has(context, "avx2"):
-        for even in (True, False):
-            sums = builder.add(sums, _pairs(builder, _every_other(builder, codes, factors, even=even)))
-        return sums
+        return builder.add(sums, _fours(builder, codes, factors))
     nothing = ir.Constant(BYTES, ir.Undefined)
     for place in range(4):
         every = ir.Constant(SUMS, [4 * lane + place for lane in range(LANES)])
@@ -68,22 +66,19 @@ def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: A
     return sums
 
 
-def _every_other(builder: Any, codes: Any, factors: Any, *, even: bool) -> tuple[Any, Any]:
-    """The even ones of bytes, or the odd ones, as int16 [BYTES_AT_ONCE / 2]: codes without a sign, factors with."""
-    kind = ir.VectorType(INT16, BYTES_AT_ONCE // 2)
-    codes, factors, eight = builder.bitcast(codes, kind), builder.bitcast(factors, kind), ir.Constant(kind, [8] * 32)
-    if even:
-        return builder.and_(codes, ir.Constant(kind, [255] * 32)), builder.ashr(builder.shl(factors, eight), eight)
-    return builder.lshr(codes, eight), builder.ashr(factors, eight)
+def _fours(builder: Any, codes: Any, factors: Any) -> Any:
+    """The products of bytes, added up in fours: int32 [LANES], by AVX2 in two halves.
 
-
-def _pairs(builder: Any, both: tuple[Any, Any]) -> Any:
-    """The products of int16, added up in pairs: int32 [LANES], by AVX2 in two halves."""
-    part, half = ir.VectorType(INT16, LANES), ir.VectorType(INT32, LANES // 2)
-    multiply, sums = declared(builder, "llvm.x86.avx2.pmadd.wd", half, [part, part]), []
-    for first in (0, LANES):
-        places = ir.Constant(ir.VectorType(INT32, LANES), list(range(first, first + LANES)))
-        sums.append(builder.call(multiply, [builder.shuffle_vector(each, each, places) for each in both]))
+    Two products of the largest code and factor (`scan.FACTOR`) fit 16 bits.
+    """
+    half, of_twos, of_fours = (ir.VectorType(*each) for each in ((INT8, 32), (INT16, 16), (INT32, 8)))
+    multiply = declared(builder, "llvm.x86.avx2.pmadd.ub.sw", of_twos, [half] * 2)
+    add = declared(builder, "llvm.x86.avx2.pmadd.wd", of_fours, [of_twos] * 2)
+    ones, sums = ir.Constant(of_twos, [1] * 16), []
+    for first in (0, 32):
+        places = ir.Constant(ir.VectorType(INT32, 32), list(range(first, first + 32)))
+        pair = [builder.shuffle_vector(each, each, places) for each in (codes, factors)]
+        sums.append(builder.call(add, [builder.call(multiply, pair), ones]))
     return builder.shuffle_vector(*sums, ir.Constant(SUMS, list(range(LANES))))
 
 
@@ -162,17 +157,51 @@ def moved(builder: Any, places: Any, row: int, vector: int = 0) -> Any:
 def write_where(context: Any, builder: Any, mask: Any, values: Any, out: Any) -> Any:
     """The values where the mask is set, from an address on; where the next would go."""
     bits = builder.bitcast(mask, INT16)
-    start = builder.inttoptr(out, SUMS.as_pointer())
     if has(context, "avx512f"):  # a whole vector at a time, what counts first
         compress = declared(builder, f"llvm.x86.avx512.mask.compress.v{LANES}i32", SUMS, [SUMS, SUMS, mask.type])
-        builder.store(builder.call(compress, [values, NONE, mask]), start).align = 4
+        _store(builder, builder.call(compress, [values, NONE, mask]), out)
+    elif has(context, "avx2"):
+        for first in (0, LANES // 2):
+            some = builder.trunc(builder.lshr(bits, INT16(first)), INT8)
+            out = _write_half(builder, some, values, first, out)
+        return out
     else:
+        start = builder.inttoptr(out, SUMS.as_pointer())
         kinds = [SUMS, start.type, mask.type]
         store = declared(builder, f"llvm.masked.compressstore.v{LANES}i32", ir.VoidType(), kinds)
         with builder.if_then(builder.icmp_unsigned("!=", bits, INT16(0)), likely=False):
             builder.call(store, [values, start, mask])
-    count = builder.zext(builder.ctpop(bits), INT64)
-    return builder.add(out, builder.mul(count, INT64(4)))
+    return _beyond(builder, bits, out)
+
+
+def _write_half(builder: Any, bits: Any, values: Any, first: int, out: Any) -> Any:
+    """The values of eight lanes whose bits are set, and others behind them: no processor could foresee a jump here."""
+    half = ir.VectorType(INT32, 8)
+    lanes = ir.Constant(half, list(range(first, first + 8)))
+    places = builder.load(builder.gep(_places(builder), [INT32(0), builder.zext(bits, INT32)]))
+    permute = declared(builder, "llvm.x86.avx2.permd", half, [half] * 2)
+    some = builder.shuffle_vector(values, values, lanes)
+    _store(builder, builder.call(permute, [some, builder.zext(places, half)]), out)
+    return _beyond(builder, bits, out)
+
+
+def _places(builder: Any) -> Any:
+    """A table: of each eight bits the places of those that are set, and zeros; uint8 [256, 8]."""
+    name, eight = "places_of_bits", ir.VectorType(INT8, 8)
+    if name in builder.module.globals:
+        return builder.module.globals[name]
+    set_bits = ([lane for lane in range(8) if number >> lane & 1] for number in range(256))
+    rows = [ir.Constant(eight, [*lanes, *[0] * (8 - len(lanes))]) for lanes in set_bits]
+    return cgutils.global_constant(builder, name, ir.Constant(ir.ArrayType(eight, 256), rows))
+
+
+def _store(builder: Any, values: Any, out: Any) -> None:
+    builder.store(values, builder.inttoptr(out, values.type.as_pointer())).align = 4
+
+
+def _beyond(builder: Any, bits: Any, out: Any) -> Any:
+    """An address, moved by four bytes for each bit that is set."""
+    return builder.add(out, builder.mul(builder.zext(builder.ctpop(bits), INT64), INT64(4)))
 
 
 _TILE = (types.intp,) * 5

@@ -247,12 +247,18 @@ def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8], tiles
 
 @compiled
 def _above_bounds(
-    tile: tuple[int, int, int], packed: NDArray[np.int32], steps: int, bounds: NDArray[np.int32], room: tuple[Any, Any]
+    tile: tuple[int, int, int],
+    rows: int,
+    packed: NDArray[np.int32],
+    steps: int,
+    bounds: NDArray[np.int32],
+    room: tuple[Any, Any],
 ) -> int:
     """Which products of a tile exceed their bounds.
 
     Args:
         tile: address of ROWS rows of codes, how long they are, and how many bytes a tile holds of each, or 0.
+        rows: how many of them matter; others may be found, too.
         packed: int32 [vectors, at least the steps, LANES].
         steps: fours of directions.
         bounds: int32 [at least the vectors * LANES].
@@ -271,12 +277,12 @@ def _above_bounds(
         vector = last
     while vector < vectors:
         factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
-        for row in range(0, ROWS, HALF):
-            rows, place = codes + row * width, (row << PLACE_BITS) + vector * LANES
+        for row in range(0, rows, HALF):
+            some, place = codes + row * width, (row << PLACE_BITS) + vector * LANES
             if vector + 1 < vectors:
-                out = above_two(rows, width, factors, apart, steps, least, place, out)
+                out = above_two(some, width, factors, apart, steps, least, place, out)
             else:
-                out = above_one(rows, width, factors, apart, steps, least, place, out)
+                out = above_one(some, width, factors, apart, steps, least, place, out)
         vector += 2
     return (out - _at(high)) // 4
 
@@ -337,10 +343,11 @@ def _look_into(
             return count, top
         tile = codes + top * width
         prefetch(tile + AHEAD * width, ROWS * width)
+        prefetch(stored.rows[number] + 8 * (top + AHEAD), 8 * ROWS)
         if here < ROWS:
             _copy(tile, here * width, last)
             tile = _at(last)
-        for each in high[: _above_bounds((tile, width, block), some, width // 4, bounds, (high, sums))]:
+        for each in high[: _above_bounds((tile, width, block), here, some, width // 4, bounds, (high, sums))]:
             row = top + (each >> PLACE_BITS)
             found[count] = (numbers[min(row, size - 1)] << PLACE_BITS) + mine[each & ((1 << PLACE_BITS) - 1)]
             count += np.int64(row < size)
@@ -367,7 +374,7 @@ def _opened(
     wide, (high, sums, shapes), sizes = stored.centroids.shape[1], room, np.zeros(ROWS, np.int64)
     block = _begin(stored.tiles, wide // 4, shapes)
     rows = _at(stored.centroids) + tile * ROWS * wide, wide, block
-    for each in high[: _above_bounds(rows, near, wide // 4, bounds, (high, sums))]:
+    for each in high[: _above_bounds(rows, ROWS, near, wide // 4, bounds, (high, sums))]:
         one = each >> PLACE_BITS
         mine[one, sizes[one]] = each & ((1 << PLACE_BITS) - 1)
         sizes[one] += 1
