@@ -84,6 +84,9 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
     digest = weights_digest([visual, features.network])
     for network in (visual, features.network):
         pack_layers(network)
+    for each in {features, getattr(clip, "trunk", features)}:
+        if isinstance(each, FeatureMap):
+            each.fold()
     return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip, digest)
 
 

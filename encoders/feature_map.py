@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from encoders.errors import UnsupportedTower
+from encoders.folded_network import folded
 from encoders.last_picture import LastPicture
 from encoders.loading import quiet
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
@@ -58,6 +59,7 @@ class FeatureMap:
         network = network.to(device).eval()
         self.network: Any = network if output_stride is None else with_stride(network, output_stride)
         self.patch, self.dimension = _layout_of(self.network)
+        self._runs: Any = self.network
         self._pixels = pixels
         self._short_side = short_side
         self._locations = LastPicture(self._computed)
@@ -81,6 +83,12 @@ class FeatureMap:
         """As `embed`, on the device and in the network's own precision: [rows, cols, C], not to be written to."""
         return self._locations(picture)
 
+    def fold(self) -> None:
+        """Have pictures seen by a faster copy of the network, where it can have one (`encoders.folded_network`)."""
+        generator = torch.Generator().manual_seed(0)
+        probe = torch.randn(1, 3, *PROBE, generator=generator).to(next(self.network.parameters()))
+        self._runs = folded(self.network, probe)
+
     def grid_of(self, picture: NDArray[np.uint8]) -> tuple[int, int]:
         """(rows, cols) of the locations that stand for a picture."""
         return grid_size(picture.shape[0], picture.shape[1], self._short_side, self.patch)
@@ -89,7 +97,7 @@ class FeatureMap:
         network_input = to_network_input(picture, *self.grid_of(picture), self.patch, self._pixels)
         with torch.inference_mode():
             entering = torch.from_numpy(network_input)[None].to(next(self.network.parameters()))
-            leaving = self.network.forward_features(entering)[0]  # [C, rows, cols]
+            leaving = self._runs.forward_features(entering)[0]  # [C, rows, cols]
             locations: Tensor = leaving.permute(1, 2, 0).contiguous()
         return locations
 
