@@ -38,7 +38,10 @@ def _build(config: BuildConfig) -> int:
         f"  search index {report.manifest.index.kind}{open_index(report.folder).recall()}"
     )
     for reason, places in sorted(report.refusals.places.items()):
-        print(f"  refused {report.refusals.rows[reason]:,} rows, {reason}, for example: {places[0]}")
+        if rows := report.refusals.rows[reason]:
+            print(f"  refused {rows:,} rows, {reason}, for example: {places[0]}")
+    for place in report.refusals.broken:
+        print(f"  cannot be read: {place}")
     print(f'  try: python -m build_index.search {report.folder} "a dog on the beach"')
     print(f"  use: python -m labeler images/ --index {report.folder}")
     return commands.FINISHED_WITH_REFUSALS if report.refusals else commands.DONE

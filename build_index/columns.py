@@ -6,7 +6,24 @@ from collections.abc import Sequence
 from build_index.corpora import CAPTION_COLUMNS
 from build_index.errors import CorpusError
 
+OTHER_COLUMNS = (
+    "url",
+    "image_url",
+    "image",
+    "image_id",
+    "id",
+    "key",
+    "filename",
+    "file_name",
+    "path",
+    "description",
+    "title",
+)
+"""What columns beside the captions are called; in a first row they say that it is a header."""
+
 _URL = re.compile(r"(?:https?:)?//\S+\.\S+")
+
+_OTHER_MARKS = re.compile(r"[;|\t]")
 
 
 def choose_column(found: Sequence[str], wanted: Sequence[str], where: str) -> str:
@@ -21,13 +38,13 @@ def choose_column(found: Sequence[str], wanted: Sequence[str], where: str) -> st
         CorpusError: none is there, or several could be meant; the message lists the columns.
     """
     if wanted:
-        match = next((name for name in wanted if name in found), None)
+        match = next((each for name in wanted for each in _called(name, found)), None)
         if match is not None:
-            return match
+            return _once(match, found, where)
         raise CorpusError(f"{where}: no column {' or '.join(wanted)}; its columns: {_listed(found)}")
-    candidates = [name for name in CAPTION_COLUMNS if name in found]
+    candidates = list(dict.fromkeys(each for name in CAPTION_COLUMNS for each in _called(name, found)))
     if len(candidates) == 1:
-        return candidates[0]
+        return _once(candidates[0], found, where)
     if len(found) == 1:
         return found[0]
     trouble = f"captions could be in {' or '.join(candidates)}" if candidates else "no column is named like captions"
@@ -52,14 +69,27 @@ def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where:
         CorpusError: the column cannot be known.
     """
     first = [cell.strip() for cell in rows[0]]
-    has_header = bool({*CAPTION_COLUMNS, *wanted} & set(first)) and not any(_URL.match(cell) for cell in first)
+    known = (*CAPTION_COLUMNS, *wanted)
+    has_header = any(_is_known(cell, known) for cell in first) and not any(_URL.match(cell) for cell in first)
+    has_header |= len(first) > 1 and any(_is_known(cell, OTHER_COLUMNS) for cell in first)
     position = next((int(name) for name in wanted if name.isdecimal()), None)
     if has_header and (position is None or set(wanted) & set(first)):
         return first.index(choose_column(first, wanted, where)), True
+    parts = [part.strip() for part in _OTHER_MARKS.split(first[0])]
+    if len(first) == 1 and len(parts) > 1 and any(_is_known(part, (*known, *OTHER_COLUMNS)) for part in parts):
+        raise CorpusError(
+            f"{where}: one column, {_listed(first)}, which looks like several; columns are separated by commas in "
+            "a .csv and by tabs in a .tsv"
+        )
     if position is not None:
         if position >= len(first):
             raise CorpusError(f"{where}: no column {position}; rows have {len(first)} columns, counted from 0")
         return position, has_header
+    if wanted:
+        raise CorpusError(
+            f"{where}: no column {' or '.join(wanted)}; its first row: {_listed(first)}; without a header, give the "
+            "position of the column, counted from 0"
+        )
     without_urls = [place for place in range(len(first)) if not _is_url_column(rows, place)]
     if len(first) == 1 or (len(without_urls) == 1 and len(first) == 2):
         return without_urls[0] if without_urls else 0, False
@@ -67,6 +97,22 @@ def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where:
         f"{where}: cannot tell which column holds the captions; choose with --caption-column NAME or, without a "
         f"header, its position from 0; its first row: {_listed(first)}"
     )
+
+
+def _is_known(name: str, known: Sequence[str]) -> bool:
+    """Whether a name is one of these, however it is capitalised."""
+    return name.casefold() in {each.casefold() for each in known}
+
+
+def _called(name: str, found: Sequence[str]) -> list[str]:
+    """The columns of this name: as it is written, or else however they are capitalised."""
+    return [each for each in found if each == name] or [each for each in found if _is_known(each, (name,))]
+
+
+def _once(name: str, found: Sequence[str], where: str) -> str:
+    if found.count(name) > 1:
+        raise CorpusError(f"{where}: {found.count(name)} columns are called {name!r}; rename all but one")
+    return name
 
 
 def _is_url_column(rows: Sequence[Sequence[str]], place: int) -> bool:

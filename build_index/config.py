@@ -135,5 +135,5 @@ class BuildConfig:
 
 def _require_templates(prompts: tuple[str, ...]) -> None:
     for template in prompts:
-        if template.count("{}") != 1 or template.replace("{}", "").count("{"):
+        if template.count("{}") != 1 or any(mark in template.replace("{}", "") for mark in "{}"):
             raise ValueError(f"--concept-prompts {template!r}: must hold {{}} once, where the concept belongs")

@@ -117,7 +117,8 @@ def corpus_name(config: BuildConfig) -> str:
     """
     if config.name:
         return config.name
-    first = [*config.corpus, *config.append, *config.words][0].rstrip("/").rsplit("/", 1)[-1]
+    first = [*config.corpus, *config.append, *config.words][0]
+    first = _without_query(first).rstrip("/").rsplit("/", 1)[-1]
     stem = first.split(".")[0] if _split(first)[0] else first
     return re.sub(r"[^\w-]+", "-", stem).strip("-") or "captions"
 
@@ -215,9 +216,14 @@ def _remote_files(uri: str) -> list[str]:
 
 def _split(name: str) -> tuple[str, str]:
     """The type and the compression at the end of a name; the type is empty if it is not one we read."""
-    lower = name.lower().split("?")[0]
+    lower = _without_query(name).lower()
     compression = next((mark for mark in COMPRESSIONS if mark and lower.endswith(mark)), "")
     bare = lower.removesuffix(compression)
     if bare.endswith(".token"):
         return ".tsv", compression
     return next((suffix for suffix in SUFFIXES if bare.endswith(suffix)), ""), compression
+
+
+def _without_query(uri: str) -> str:
+    """A URL without what stands behind its question mark; a local name may have one."""
+    return uri.split("?")[0] if "://" in uri else uri

@@ -51,10 +51,17 @@ class Books:
 
 @dataclass
 class Refusals:
-    """What was refused: rows by reason, and a few places for each."""
+    """What was refused: rows by reason, a few places for each, and every file or part of one that cannot be read."""
 
     rows: Counter[str] = field(default_factory=Counter)
     places: dict[str, list[str]] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+    def add_problem(self, problem: Problem) -> None:
+        """Count the rows of a file, or of a part of one, that cannot be read, and remember where."""
+        place = f"{problem.place}: {problem.detail}"
+        self.broken.append(f"{place} ({problem.rows:,} rows)" if problem.rows else place)
+        self.add(problem.reason, place, problem.rows)
 
     def add(self, reason: Refusal, place: str, rows: int = 1) -> None:
         """Count refused rows and remember the first few places."""
@@ -161,7 +168,7 @@ class Intake:
                 broken_off = item.reason is Refusal.DAMAGED and item.rows == 0 and "://" in reading.source.uri
                 if position >= reading.start:
                     self.rows_read[reading.number] += item.rows
-                    self.refusals.add(item.reason, f"{item.place}: {item.detail}", item.rows)
+                    self.refusals.add_problem(item)
                 position += item.rows
                 continue
             chunk = self._wanted(item, reading)

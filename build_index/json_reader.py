@@ -11,6 +11,7 @@ import ijson
 from build_index.cleaning import Refusal
 from build_index.columns import choose_column
 from build_index.corpora import Source
+from build_index.json_guard import GuardedJson
 from build_index.streams import BROKEN, Stream, chunks, lines, opened
 
 PEEKED_BYTES = 1 << 16
@@ -36,7 +37,7 @@ def read_json(source: Source) -> Stream:
         if beginning.startswith(codecs.BOM_UTF8):
             stream.read(len(codecs.BOM_UTF8))  # ijson takes it for damage
         path = "item" if text.startswith(b"[") else "annotations.item"
-        yield from chunks(_values_of(ijson.items(stream, path), source))
+        yield from chunks(_values_of(ijson.items(GuardedJson(stream), path), source))
 
 
 def _beginning(source: Source) -> bytes:

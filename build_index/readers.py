@@ -4,12 +4,10 @@ A reader never loses a row. What it cannot read it yields as a `Problem` with it
 allows it. Memory does not grow with the file.
 """
 
-import csv
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,15 +15,14 @@ from build_index import streams
 from build_index.cleaning import Refusal
 from build_index.columns import choose_column, choose_position
 from build_index.corpora import DATASET, Source
+from build_index.csv_rows import Row, csv_rows
 from build_index.dataset_reader import read_dataset
 from build_index.errors import CorpusError
 from build_index.json_reader import read_json, read_json_lines
-from build_index.streams import BROKEN, Chunk, Problem, Stream, chunks, lines, one_line, opened
+from build_index.streams import BROKEN, Chunk, Problem, Stream, chunks, lines, one_line, opened, raw
 
 PEEKED_ROWS = 50
 """Rows of a text file that decide whether it has a header and where its captions are."""
-
-csv.field_size_limit(1 << 24)
 
 
 def read_source(source: Source) -> Stream:
@@ -54,7 +51,7 @@ def read_source(source: Source) -> Stream:
 
 
 def _read_parquet(source: Source) -> Stream:
-    with fsspec.open(source.uri, "rb") as stream:
+    with raw(source.uri) as stream:
         file = pq.ParquetFile(stream)
         column = choose_column(file.schema_arrow.names, source.columns, source.uri)
         row = 0
@@ -96,12 +93,12 @@ def _read_text(source: Source) -> Stream:
 def _read_delimited(source: Source) -> Stream:
     """CSV and TSV. TSV captions hold stray quotation marks, so quoting is off there."""
     with opened(source) as stream:
-        rows: Iterator[list[str]]
+        rows: Iterator[Row]
         if source.kind == "tsv":
             rows = (line.rstrip("\r\n").split("\t") for line in lines(stream))
         else:
-            rows = csv.reader(lines(stream, newline=""))
-        first: list[list[str]] = []
+            rows = csv_rows(lines(stream, newline=""))
+        first: list[Row] = []
         try:
             for row in islice(rows, PEEKED_ROWS):
                 first.append(row)  # a file that breaks off here still has its first rows
@@ -111,12 +108,19 @@ def _read_delimited(source: Source) -> Stream:
             rows = _broken_again(rows)
         if not first:
             return
-        place, has_header = choose_position(first, source.columns, source.uri)
-        body = chain(first[1:] if has_header else first, rows)
-        yield from chunks(row[place] if place < len(row) else None for row in body)
+        whole = [row for row in first if not isinstance(row, Refusal)]
+        place, has_header = choose_position(whole or [[""]], source.columns, source.uri)
+        body = chain((row for row in first if not (has_header and row is whole[0])), rows)
+        yield from chunks(_cell(row, place) for row in body)
 
 
-def _broken_again(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+def _cell(row: Row, place: int) -> str | Refusal | None:
+    if isinstance(row, Refusal):
+        return row
+    return row[place] if place < len(row) else None
+
+
+def _broken_again(rows: Iterator[Row]) -> Iterator[Row]:
     raise EOFError("the file breaks off within its first rows")
     yield from rows
 

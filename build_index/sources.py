@@ -12,6 +12,7 @@ from build_index.corpora import Source, is_dataset
 from build_index.dataset_reader import dataset_version
 from build_index.errors import CorpusError
 from build_index.intake import Intake, Reading
+from build_index.streams import raw
 from shards.files import file_info
 from shards.manifest import SourceInfo
 
@@ -77,7 +78,12 @@ def choose_readings(
         elif number < len(known) and not known[number].complete and number not in taken_up:
             readings.append(Reading(source, number, known[number].rows))
             taken_up.add(number)
+        elif number >= len(known):
+            twin = next(reading.source.uri for reading in readings if reading.number == number)
+            notes.append(f"{source.uri} is {twin} byte for byte, which is read once")
     notes += [f"{info.uri} is gone; its captions are kept" for info in known if _is_gone(info.uri)]
+    if allowed == 0 and readings:
+        notes.append(f"--limit is reached, so nothing is read of {len(readings):,} more sources; raise it to go on")
     return ([] if allowed == 0 else readings), tuple(notes)
 
 
@@ -115,7 +121,7 @@ def _rows(source: Source) -> int | None:
     if source.kind != "parquet":
         return None
     try:
-        with fsspec.open(source.uri, "rb") as stream:
+        with raw(source.uri) as stream:
             return int(pq.ParquetFile(stream).metadata.num_rows)
     except (OSError, ValueError, pa.ArrowException):
         return None  # reading it will say what is wrong

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
 from typing import IO, Any
 
 import fsspec
@@ -55,9 +56,17 @@ class Problem:
 Stream = Iterator[Chunk | Problem]
 
 
+def raw(uri: str) -> IO[bytes]:
+    """The bytes of a file as they are; fsspec has its own meaning for `::` and `?`, which a local name may hold."""
+    if "://" in uri:
+        stream: IO[bytes] = fsspec.open(uri, "rb").open()
+        return stream
+    return Path(uri).open("rb")
+
+
 def opened(source: Source) -> IO[bytes]:
     """The bytes of a file, decompressed."""
-    stream: Any = fsspec.open(source.uri, "rb").open()
+    stream: Any = raw(source.uri)
     if source.compression == ".zst":
         return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, "r"), "zstd"))
     openers: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}

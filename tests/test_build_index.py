@@ -330,9 +330,13 @@ def test_a_damaged_source_is_reported_and_the_others_are_built(
     run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = write_captions(tmp_path / "good.parquet", CAPTIONS)
-    (tmp_path / "bad.parquet").write_bytes(good.read_bytes()[:-20])
-    assert run("--corpus", tmp_path / "bad.parquet", good, "--name", "both") == 1
-    assert f"refused 0 rows, damaged, for example: {tmp_path / 'bad.parquet'} after row 0: " in capsys.readouterr().out
+    bad = [tmp_path / "bad.parquet", tmp_path / "worse.parquet"]
+    for number, path in enumerate(bad):
+        path.write_bytes(good.read_bytes()[: -20 - number])
+    assert run("--corpus", *bad, good, "--name", "both") == 1
+    said = capsys.readouterr().out
+    assert all(f"cannot be read: {path} after row 0: " in said for path in bad)
+    assert "rows, damaged" not in said, "nobody knows how many"
     assert open_index(tmp_path / "shards" / "both").manifest.rows == 7
 
 

@@ -369,3 +369,9 @@ def test_the_export_flag(tmp_path: Path) -> None:
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased").folder
     assert (folder / "cased/text.index").exists()
     assert list(verify(folder)) == []
+
+
+@pytest.mark.parametrize("template", ["a dog", "{} and {}", "{} }", "{ {}", "a {0} {}"])
+def test_templates_that_cannot_be_filled(template: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"--concept-prompts {template!r}: must hold {{}} once")):
+        BuildConfig(corpus=("demo",), concept_prompts=(template,))

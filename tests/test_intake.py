@@ -208,7 +208,8 @@ def test_what_is_new_is_numbered_on() -> None:
 
 
 def test_the_same_content_is_read_once() -> None:
-    assert choose_readings([(A, "1"), (B, "1")], [], None) == ([Reading(A, 0)], ())
+    twice = f"{B.uri} is {A.uri} byte for byte, which is read once"
+    assert choose_readings([(A, "1"), (B, "1")], [], None) == ([Reading(A, 0)], (twice,))
     stopped = [info(A.uri, "1", 4, complete=False)]
     assert choose_readings([(A, "1"), (B, "1")], stopped, None) == ([Reading(A, 0, 4)], ())
 
@@ -224,7 +225,10 @@ def test_what_changed_is_read_again_and_what_is_gone_is_noted(tmp_path: Path) ->
 
 
 def test_nothing_may_be_read_any_more() -> None:
-    assert choose_readings([(A, "1")], [], 0) == ([], ())
+    readings, notes = choose_readings([(A, "1")], [], 0)
+    assert readings == []
+    assert notes == ("--limit is reached, so nothing is read of 1 more sources; raise it to go on",)
+    assert choose_readings([(A, "1")], [info(A.uri, "1")], 0) == ([], ())
 
 
 def test_what_the_manifest_says_of_sources_after_a_build(tmp_path: Path) -> None:
