@@ -51,7 +51,9 @@ def choose_column(found: Sequence[str], wanted: Sequence[str], where: str) -> st
     raise CorpusError(f"{where}: {trouble}; choose with --caption-column; its columns: {_listed(found)}")
 
 
-def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where: str) -> tuple[int, bool]:
+def choose_position(
+    rows: Sequence[Sequence[str]], wanted: Sequence[str], where: str, *, chosen: bool = False
+) -> tuple[int, bool]:
     """The caption column of a delimited text file, which may have no header.
 
     A first row with a URL in it is data. Without a header, the caption column is the one without URLs; CC3M writes
@@ -61,6 +63,7 @@ def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where:
         rows: the first rows of the file, at least one.
         wanted: names, or a position counted from 0.
         where: the file, for the message.
+        chosen: whether one of the wanted must be there.
 
     Returns:
         The position, and whether the first row is a header.
@@ -85,7 +88,7 @@ def choose_position(rows: Sequence[Sequence[str]], wanted: Sequence[str], where:
         if position >= len(first):
             raise CorpusError(f"{where}: no column {position}; rows have {len(first)} columns, counted from 0")
         return position, has_header
-    if wanted:
+    if chosen:
         raise CorpusError(
             f"{where}: no column {' or '.join(wanted)}; its first row: {_listed(first)}; without a header, give the "
             "position of the column, counted from 0"

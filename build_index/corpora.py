@@ -83,11 +83,13 @@ class Source:
         uri: a local path, a URL that fsspec understands, or `hf:NAME` for a data set of the Hugging Face hub.
         columns: names of the caption column, first match wins; empty to find it by name.
         listed: whether every row is the name of something, and so a concept by itself.
+        chosen: whether a user named the column, which must be there then; a preset's files may have no header.
     """
 
     uri: str
     columns: tuple[str, ...]
     listed: bool = False
+    chosen: bool = False
 
     @property
     def kind(self) -> str:
@@ -135,7 +137,8 @@ def find_sources(config: BuildConfig) -> list[Source]:
     for corpus, listed in asked:
         for source in _sources_of(corpus, config.data_dir, columns):
             _require_usable(source.uri, config.out / corpus_name(config))
-            sources.setdefault(source.uri, replace(source, listed=source.listed or listed))
+            known = replace(source, listed=source.listed or listed, chosen=bool(columns))
+            sources.setdefault(source.uri, known)
     return list(sources.values())
 
 

@@ -109,7 +109,7 @@ def _read_delimited(source: Source) -> Stream:
         if not first:
             return
         whole = [row for row in first if not isinstance(row, Refusal)]
-        place, has_header = choose_position(whole or [[""]], source.columns, source.uri)
+        place, has_header = choose_position(whole or [[""]], source.columns, source.uri, chosen=source.chosen)
         body = chain((row for row in first if not (has_header and row is whole[0])), rows)
         yield from chunks(_cell(row, place) for row in body)
 

@@ -508,7 +508,7 @@ def test_whole_rows_are_what_pythons_parser_reads(cells: list[str]) -> None:
 def test_nothing_is_guessed(tmp_path: Path, name: str, text: str, columns: tuple[str, ...], said: str) -> None:
     path = written(tmp_path / name, text)
     with pytest.raises(CorpusError, match=re.escape(f"{path}: {said}")):
-        read(path, *columns)
+        list(read_source(Source(str(path), columns, chosen=bool(columns))))
 
 
 @pytest.mark.parametrize("columns", [(), ("caption",), ("Caption",)])

@@ -60,7 +60,7 @@ def test_a_preset_finds_its_files_and_knows_its_column(tmp_path: Path) -> None:
     (source,) = find_sources(BuildConfig(corpus=("img2dataset",), data_dir=tmp_path))
     assert source == Source(str(path), ("caption",))
     config = BuildConfig(corpus=("img2dataset",), data_dir=tmp_path, caption_column="url")
-    assert find_sources(config) == [Source(str(path), ("url",))]
+    assert find_sources(config) == [Source(str(path), ("url",), chosen=True)]
 
 
 def test_captions_in_the_folder_of_the_index_are_refused(tmp_path: Path) -> None:
