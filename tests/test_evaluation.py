@@ -114,10 +114,7 @@ def test_planted_pictures_score_1_in_every_row_that_knows_their_names(
 
 def test_the_data_set_is_told_apart_from_the_labeler(labeler: Labeler, root: Path, tmp_path: Path) -> None:
     """Masks that swap two things: own words are wrong there, and the best class for each segment is right."""
-    swap = {THINGS.index("grass"): THINGS.index("sky"), THINGS.index("sky"): THINGS.index("grass")}
-    path = root / "masks/a.png"
-    mask = np.asarray(Image.open(path))
-    Image.fromarray(np.vectorize(lambda n: swap.get(n, n))(mask).astype(np.uint8)).save(path)
+    swap_grass_and_sky(root / "masks/a.png")
     found = by_name(run(labeler, root, tmp_path / "results"))
     assert found[RowName.LABELER].miou == 0.5
     assert found[RowName.GIVEN_NAMES].miou == 0.5
@@ -219,6 +216,43 @@ def test_what_was_seen_otherwise_is_seen_again(labeler: Labeler, root: Path, tmp
     assert run(labeler, root, out).observed.earlier == 0
     fewer = Labeler(labeler.models, labeler.retriever, replace(labeler.config, neighbours=2))
     assert run(fewer, root, out).observed.earlier == 0
+
+
+def swap_grass_and_sky(path: Path) -> None:
+    swap = {THINGS.index("grass"): THINGS.index("sky"), THINGS.index("sky"): THINGS.index("grass")}
+    mask = np.asarray(Image.open(path))
+    Image.fromarray(np.vectorize(lambda n: swap.get(n, n))(mask).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("size", list(Size))
+def test_a_picture_whose_mask_was_replaced_is_seen_again(
+    labeler: Labeler, root: Path, tmp_path: Path, size: Size
+) -> None:
+    run(labeler, root, tmp_path / "results", size=size)
+    swap_grass_and_sky(root / "masks/a.png")
+    evaluation = run(labeler, root, tmp_path / "results", size=size)
+    assert evaluation.observed.earlier == 2
+    assert by_name(evaluation)[RowName.LABELER].miou == 0.5
+    run(labeler, root, tmp_path / "fresh", size=size)
+    assert contents(tmp_path / "results") == contents(tmp_path / "fresh")
+
+
+def test_another_photograph_of_the_same_name_is_seen_again(labeler: Labeler, root: Path, tmp_path: Path) -> None:
+    run(labeler, root, tmp_path / "results")
+    Image.fromarray(painted([["sky"] * 3, ["grass"] * 3])).save(root / "images/a.png")
+    assert run(labeler, root, tmp_path / "results").observed.earlier == 2
+    run(labeler, root, tmp_path / "fresh")
+    assert contents(tmp_path / "results") == contents(tmp_path / "fresh")
+
+
+def test_a_mask_that_was_damaged_since_is_refused_as_in_a_first_run(
+    labeler: Labeler, root: Path, tmp_path: Path
+) -> None:
+    run(labeler, root, tmp_path / "results")
+    Image.new("L", (3, 3)).save(root / "masks/a.png")
+    observed = run(labeler, root, tmp_path / "results").observed
+    assert observed.earlier == 2
+    assert "3 x 3 pixels, its picture" in observed.refused[0]
 
 
 def test_other_weights_are_another_run_and_rounding_is_not(
