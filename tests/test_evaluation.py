@@ -334,6 +334,16 @@ def test_a_folder_of_something_else_is_left_alone(labeler: Labeler, root: Path, 
     assert (tmp_path / "thesis/results.json").read_text() == "precious"
 
 
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_where_the_folder_should_be_is_left_alone(
+    labeler: Labeler, root: Path, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "thesis").write_text("precious")
+    with pytest.raises(EvaluationError, match=r"--out .*: no folder can be made \(.*\); choose another --out"):
+        run(labeler, root, tmp_path / "thesis" / below)
+    assert (tmp_path / "thesis").read_text() == "precious"
+
+
 def test_a_table_that_no_mapping_reads(root: Path, tmp_path: Path) -> None:
     config = config_for(root, tmp_path / "results", table=tmp_path / "table.json")
     with pytest.raises(EvaluationError, match="read by --mapping table"):
@@ -423,7 +433,7 @@ def test_a_picture_that_cannot_be_read_is_exit_code_1(
     assert "2007_000042.jpg" in said
 
 
-@pytest.mark.parametrize("trouble", ["no data", "no index", "no table"])
+@pytest.mark.parametrize("trouble", ["no data", "no index", "no table", "no folder"])
 def test_what_cannot_start_is_one_line_and_exit_code_2(
     workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], trouble: str
 ) -> None:
@@ -431,7 +441,9 @@ def test_what_cannot_start_is_one_line_and_exit_code_2(
         "no data": ["--root", str(tmp_path)],
         "no index": ["--index", str(tmp_path / "nowhere")],
         "no table": ["--mapping", "table", "--table", str(tmp_path / "nowhere.json")],
+        "no folder": ["--out", str(tmp_path / "file")],
     }
+    (tmp_path / "file").touch()
     assert command(workplace, tmp_path / "results", *flags[trouble]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1].startswith("error: ")
