@@ -101,7 +101,7 @@ def read_classes(path: Path) -> Classes:
         ClassListError: there is no such file, or it is no class list.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a mark of the encoding
     except (OSError, UnicodeDecodeError) as error:
         raise ClassListError(f"{path}: cannot be read as a class list ({error}); write one class a line") from error
     try:

@@ -5,11 +5,12 @@
 Every row that both have gets a line with the difference in mIoU and its interval, as `bootstrap` has it.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from evaluation.bootstrap import Difference, Sums, compare_sums
 from evaluation.errors import EvaluationError
@@ -54,40 +55,62 @@ def _compare(config: CompareConfig) -> int:
     return commands.DONE
 
 
-def open_results(path: Path) -> tuple[dict[str, Any], "Pictures"]:
+class MappingVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """Which mapping words became classes by.
+
+    Attributes:
+        name: as `--mapping` has it.
+        version: what it was then.
+    """
+
+    name: str
+    version: str
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """What two runs must agree on, from `results.json`; its other entries are not read.
+
+    Attributes:
+        protocol: what the figures depend on.
+        mappings: those of the run.
+    """
+
+    protocol: dict[str, Any]
+    mappings: list[MappingVersion] = []
+
+
+def open_results(path: Path) -> tuple[Finished, "Pictures"]:
     """Read a finished evaluation.
 
     Args:
         path: its `results.json`, or the folder that holds it.
 
     Raises:
-        EvaluationError: there is none.
+        EvaluationError: there is none, or it is damaged.
     """
     from evaluation.results import PICTURES, RESULTS, read_pictures
 
     file = path / RESULTS if path.is_dir() else path
     try:
-        results = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        results = msgspec.json.decode(file.read_bytes(), type=Finished)
+    except (OSError, ValueError, RecursionError) as error:
         raise EvaluationError(f"{file}: no finished evaluation can be read from it ({error}); run it again") from error
-    if not isinstance(results, dict) or "protocol" not in results:
-        raise EvaluationError(f"{file}: is no results.json of an evaluation; expected one that names its protocol")
     return results, read_pictures(file.parent / PICTURES)
 
 
-def differing_protocols(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+def differing_protocols(first: Finished, second: Finished) -> list[str]:
     """What besides the labeler differs between two runs, a line each.
 
     Raises:
         EvaluationError: they are about other classes, or sizes.
     """
-    ours, theirs = first["protocol"], second["protocol"]
+    ours, theirs = first.protocol, second.protocol
     for key in ("classes", "size"):
         if ours.get(key) != theirs.get(key):
             raise EvaluationError(
                 f"run A has {key} {ours.get(key)}, run B {theirs.get(key)}; only runs on the same can be compared"
             )
-    versions = [{each["name"]: each["version"] for each in results.get("mappings", ())} for results in (first, second)]
+    versions = [{each.name: each.version for each in results.mappings} for results in (first, second)]
     shared = versions[0].keys() & versions[1].keys()
     return [
         f"note: the mapping {name} is version {versions[0][name]!r} in A and {versions[1][name]!r} in B"

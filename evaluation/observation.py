@@ -122,11 +122,24 @@ class Observer:
             id=item.id,
             picture=_digest(item.picture.read_bytes()),
             truth=_digest(truth.tobytes()),
-            size=(truth.shape[0], truth.shape[1]),
+            size=_size(truth),
             own=self._regions(picture, truth, own, present),
             given=[region for region in regions if region.overlaps[0][0] < classes],
         )
         return observation, own
+
+    def still_holds(self, observation: Observation, item: Item) -> bool:
+        """Whether an earlier observation has this protocol, and its photograph and label map are what they were.
+
+        Raises:
+            PictureError: the photograph cannot be read.
+            DatasetError: the annotation cannot be read, or is of another size.
+        """
+        if observation.protocol != self._protocol:
+            return False
+        _, truth = self.load(item)
+        now = _digest(item.picture.read_bytes()), _digest(truth.tobytes()), _size(truth)
+        return (observation.picture, observation.truth, observation.size) == now
 
     def load(self, item: Item) -> tuple[Picture, LabelMap]:
         """A picture and what stands where, both at the size at which they are counted.
@@ -174,6 +187,10 @@ def _square_map(truth: LabelMap) -> LabelMap:
     return np.array(
         Image.fromarray(truth.astype(np.uint8)).resize((TAG_SIDE, TAG_SIDE), Image.Resampling.NEAREST), np.int32
     )
+
+
+def _size(truth: LabelMap) -> tuple[int, int]:
+    return truth.shape[0], truth.shape[1]
 
 
 def _digest(data: bytes) -> str:

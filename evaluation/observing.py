@@ -1,6 +1,6 @@
-"""All pictures of a data set are seen, each once: what was written by an earlier run of the same protocol is taken."""
+"""All pictures of a data set are seen, each once: what an earlier run wrote is taken where it still holds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,13 +11,11 @@ from PIL import Image
 
 from evaluation.datasets import Item
 from evaluation.errors import DatasetError, EvaluationError
-from evaluation.observation import Observation
+from evaluation.observation import Observation, Observer
 from labeler.labeled import LabeledImage
 from labeler.outputs import palette_mask
 from segmenter import PictureError, Segments
 from shards.files import write_bytes, write_whole
-
-Observe = Callable[[Item], tuple[Observation, LabeledImage]]
 
 
 class Bar(Protocol):
@@ -43,27 +41,26 @@ class Observed:
     refused: tuple[str, ...]
 
 
-def observe_all(items: Sequence[Item], observe: Observe, out: Path, protocol: str, bar: Bar) -> Observed:
+def observe_all(items: Sequence[Item], observer: Observer, out: Path, bar: Bar) -> Observed:
     """Observe pictures, writing each as it is done; one that cannot be read is reported, and the rest go on.
 
     Args:
         items: the pictures.
-        observe: sees one.
+        observer: sees one, and says whether an earlier observation of it still holds.
         out: the folder of results.
-        protocol: the digest that an observation must carry to be taken as it is.
         bar: shows how far it is.
     """
     observations: list[Observation] = []
     refused: list[str] = []
     earlier = 0
     for item in items:
-        found = read_observation(out, item.id, protocol)
+        found = read_observation(out, item.id)
         try:
-            if found is None:
-                found, labeled = observe(item)
-                _write(out, found, labeled)
-            else:
+            if found is not None and observer.still_holds(found, item):
                 earlier += 1
+            else:
+                found, labeled = observer.observe(item)
+                _write(out, found, labeled)
             observations.append(found)
         except (PictureError, DatasetError) as error:
             refused.append(str(error))
@@ -71,13 +68,13 @@ def observe_all(items: Sequence[Item], observe: Observe, out: Path, protocol: st
     return Observed(tuple(observations), earlier, tuple(refused))
 
 
-def read_observation(out: Path, name: str, protocol: str) -> Observation | None:
-    """What an earlier run saw of a picture; None if it did not, or under another protocol."""
+def read_observation(out: Path, name: str) -> Observation | None:
+    """What an earlier run saw of a picture of that name; None if it finished none."""
     try:
         found = msgspec.json.decode(observation_path(out, name).read_bytes(), type=Observation)
     except (OSError, ValueError):
         return None
-    return found if found.protocol == protocol and segments_path(out, name).is_file() else None
+    return found if segments_path(out, name).is_file() else None
 
 
 def observation_path(out: Path, name: str) -> Path:

@@ -92,7 +92,7 @@ def begin(out: Path, labeler: Labeler, dataset: Dataset, size: Size) -> Run:
         The run that is in the folder, if it is the same; else a new one.
 
     Raises:
-        EvaluationError: the folder holds something else.
+        EvaluationError: the folder holds something else, or there can be none.
     """
     protocol = describe_protocol(labeler, dataset, size)
     seen = fingerprint(labeler.models)
@@ -102,7 +102,10 @@ def begin(out: Path, labeler: Labeler, dataset: Dataset, size: Size) -> Run:
         raise EvaluationError(f"--out {out}: holds other files than an evaluation's; name a new folder")
     if earlier is not None and earlier["protocol"] == protocol and _close(earlier["fingerprint"], seen):
         seen = earlier["fingerprint"]
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"--out {out}: no folder can be made ({error.strerror}); choose another --out") from error
     for name in FILES:
         (out / name).unlink(missing_ok=True)
     content = (json.dumps({"protocol": protocol, "fingerprint": seen}, indent=1, sort_keys=True) + "\n").encode()

@@ -19,12 +19,14 @@ import io
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evaluation.errors import EvaluationError
 from evaluation.scores import Cells, Score, costs
@@ -36,6 +38,11 @@ PER_CLASS = "per_class.csv"
 PICTURES = "pictures.npz"
 PAGE = "index.html"
 FILES = (RESULTS, PER_CLASS, PICTURES, PAGE)
+
+_NAMES = ("ids", "classes", "rows")
+_COLUMNS = ("row", "picture", "truth", "said", "pixels")
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises where a file is none of its archives, or is cut short, or holds other bytes than were written."""
 
 
 def row_key(score: Score) -> str:
@@ -127,17 +134,44 @@ def read_pictures(path: Path) -> Pictures:
     """Read `pictures.npz`.
 
     Raises:
-        EvaluationError: there is no such file, or it is another one.
+        EvaluationError: there is no such file, it is another one, or it is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            row = held["row"]
-            columns = [held[name] for name in ("picture", "truth", "said", "pixels")]
-            cells = [Cells(*(column[row == number] for column in columns)) for number in range(len(held["rows"]))]
-            rows = dict(zip(held["rows"].tolist(), cells, strict=True))
-            return Pictures(tuple(held["ids"].tolist()), tuple(held["classes"].tolist()), rows)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        held = _read_arrays(path)
+        _require_whole(held)
+    except _UNREADABLE as error:
         raise EvaluationError(f"{path}: no confusions of pictures can be read from it ({error}); run again") from error
+    ids, classes, keys = (tuple(held[name].tolist()) for name in _NAMES)
+    row, *columns = (held[name] for name in _COLUMNS)
+    cells = [Cells(*(column[row == number] for column in columns)) for number in range(len(keys))]
+    return Pictures(ids, classes, dict(zip(keys, cells, strict=True)))
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    with path.open("rb") as stream:  # by name, NumPy leaves a file open that is no archive
+        found = np.load(stream, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, expected an archive of several")
+        return {name: np.asarray(found[name]) for name in (*_NAMES, *_COLUMNS)}
+
+
+def _require_whole(held: dict[str, NDArray[Any]]) -> None:
+    """Refuse arrays of which no confusions can be made."""
+    for name, array in held.items():
+        kind, what = ("U", "strings") if name in _NAMES else ("i", "whole numbers")
+        if array.ndim != 1 or array.dtype.kind != kind:
+            raise ValueError(f"{name}: expected a list of {what}, found {array.dtype} of shape {list(array.shape)}")
+    lengths = {name: len(held[name]) for name in _COLUMNS}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+        raise ValueError(f"expected one length of all columns, found {found}")
+    ids, classes, keys = (len(held[name]) for name in _NAMES)
+    for name, end in {"row": keys, "picture": ids, "truth": classes, "said": classes + 1}.items():
+        outside = held[name][(held[name] < 0) | (held[name] >= end)]
+        if outside.size:
+            raise ValueError(f"{name}: expected numbers of 0 and more, below {end}, found {outside[0]}")
+    if (held["pixels"] < 1).any():
+        raise ValueError(f"pixels: expected numbers above 0, found {held['pixels'].min()}")
 
 
 def _finite(figures: Any) -> Any:

@@ -40,7 +40,7 @@ def evaluate(
     vocabulary = embed_vocabulary(encoder(), dataset.classes, labeler.retriever.encoder.concept_prompts)
     observer = Observer(labeler, vocabulary, dataset, config.size, run.digest)
     items = dataset.items[: config.limit or None]
-    observed = observe_all(items, observer.observe, config.out, run.digest, bar)
+    observed = observe_all(items, observer, config.out, bar)
     if not observed.observations:
         raise EvaluationError(f"--root {config.root}: no picture could be read; the first: {observed.refused[0]}")
     evaluation = score(observed, dataset, mappings)

@@ -1,5 +1,6 @@
 """Which of two runs is better: the paired bootstrap by hand, against a loop, and as a command."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from evaluation.bootstrap import Difference, Sums, compare
 from evaluation.compare import main
+from evaluation.errors import EvaluationError
 from evaluation.metrics.confusion import mean_iou
-from evaluation.results import PICTURES, RESULTS, Pictures, write_pictures
+from evaluation.results import PICTURES, RESULTS, Pictures, read_pictures, write_pictures
 from evaluation.scores import Cells
 
 Counts = NDArray[np.int64]
@@ -170,6 +172,83 @@ def test_a_run_that_is_not_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
     (one / PICTURES).unlink()
     assert main([str(one), str(one)]) == 2
     assert "no confusions of pictures can be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no finished evaluation can be read"),
+        ("{", "no finished evaluation can be read"),
+        ("[" * 100_000, "no finished evaluation can be read"),
+        ("[]", "Expected `object`, got `array`"),
+        ("{}", "missing required field `protocol`"),
+        ('{"protocol": 3}', "Expected `object`, got `int` - at `$.protocol`"),
+        ('{"protocol": {}, "mappings": 3}', "Expected `array`, got `int` - at `$.mappings`"),
+        ('{"protocol": {}, "mappings": ["hard"]}', "Expected `object`, got `str` - at `$.mappings[0]`"),
+        ('{"protocol": {}, "mappings": [{"name": "hard"}]}', "missing required field `version` - at `$.mappings[0]`"),
+    ],
+)
+def test_figures_that_were_damaged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    one = write_run(tmp_path / "a", np.ones((3, 2, 3), np.int64))
+    (one / RESULTS).write_text(content)
+    assert main([str(one), str(one)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {one / RESULTS}: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pixels": [1]}, "expected one length of all columns, found row 36, picture 36, truth 36, said 36, pixels 1"),
+        ({"row": [0]}, "expected one length of all columns, found row 1, "),
+        ({"row": [[0]]}, "row: expected a list of whole numbers, found int64 of shape [1, 1]"),
+        ({"pixels": 0.5}, "pixels: expected a list of whole numbers, found float64 of shape []"),
+        ({"ids": [1, 2, 3]}, "ids: expected a list of strings, found int64 of shape [3]"),
+        ({"rows": ["labeler/hard"]}, "row: expected numbers of 0 and more, below 1, found 1"),
+        ({"ids": ["p0"]}, "picture: expected numbers of 0 and more, below 1, found 1"),
+        ({"classes": ["c0"]}, "truth: expected numbers of 0 and more, below 1, found 1"),
+        ({"said": [-1] * 36}, "said: expected numbers of 0 and more, below 3, found -1"),
+        ({"pixels": [-5] * 36}, "pixels: expected numbers above 0, found -5"),
+    ],
+)
+def test_confusions_that_do_not_fit_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    one = write_run(tmp_path / "a", np.ones((3, 2, 3), np.int64))
+    with np.load(one / PICTURES) as held:
+        arrays = {**held} | {name: np.array(value) for name, value in changes.items()}
+    np.savez(one / PICTURES, **arrays)
+    assert main([str(one), str(one)]) == 2
+    said = capsys.readouterr().err
+    assert f"{one / PICTURES}: no confusions of pictures can be read from it ({message}" in said
+    assert said.count("\n") == 1
+
+
+def test_confusions_that_were_cut_short_or_changed(tmp_path: Path) -> None:
+    counts, _ = some_runs(20, 3, seed=7)
+    path = write_run(tmp_path / "a", counts) / PICTURES
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for length in (0, 1, 4, 22, *random.integers(len(whole), size=20)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(EvaluationError, match="no confusions of pictures"):
+            read_pictures(path)
+    for at in random.integers(len(whole), size=300):
+        changed = bytearray(whole)
+        changed[at] ^= random.integers(1, 256)
+        path.write_bytes(changed)
+        with contextlib.suppress(EvaluationError):  # a byte of a date, say, changes nothing
+            read_pictures(path)
+
+
+def test_one_array_is_no_archive_of_confusions(tmp_path: Path) -> None:
+    np.save(tmp_path / "array.npy", np.arange(3))
+    with pytest.raises(EvaluationError, match="a single array, expected an archive of several"):
+        read_pictures(tmp_path / "array.npy")
 
 
 def test_other_ground_truth_is_an_error_of_the_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,10 +114,7 @@ def test_planted_pictures_score_1_in_every_row_that_knows_their_names(
 
 def test_the_data_set_is_told_apart_from_the_labeler(labeler: Labeler, root: Path, tmp_path: Path) -> None:
     """Masks that swap two things: own words are wrong there, and the best class for each segment is right."""
-    swap = {THINGS.index("grass"): THINGS.index("sky"), THINGS.index("sky"): THINGS.index("grass")}
-    path = root / "masks/a.png"
-    mask = np.asarray(Image.open(path))
-    Image.fromarray(np.vectorize(lambda n: swap.get(n, n))(mask).astype(np.uint8)).save(path)
+    swap_grass_and_sky(root / "masks/a.png")
     found = by_name(run(labeler, root, tmp_path / "results"))
     assert found[RowName.LABELER].miou == 0.5
     assert found[RowName.GIVEN_NAMES].miou == 0.5
@@ -221,6 +218,43 @@ def test_what_was_seen_otherwise_is_seen_again(labeler: Labeler, root: Path, tmp
     assert run(fewer, root, out).observed.earlier == 0
 
 
+def swap_grass_and_sky(path: Path) -> None:
+    swap = {THINGS.index("grass"): THINGS.index("sky"), THINGS.index("sky"): THINGS.index("grass")}
+    mask = np.asarray(Image.open(path))
+    Image.fromarray(np.vectorize(lambda n: swap.get(n, n))(mask).astype(np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("size", list(Size))
+def test_a_picture_whose_mask_was_replaced_is_seen_again(
+    labeler: Labeler, root: Path, tmp_path: Path, size: Size
+) -> None:
+    run(labeler, root, tmp_path / "results", size=size)
+    swap_grass_and_sky(root / "masks/a.png")
+    evaluation = run(labeler, root, tmp_path / "results", size=size)
+    assert evaluation.observed.earlier == 2
+    assert by_name(evaluation)[RowName.LABELER].miou == 0.5
+    run(labeler, root, tmp_path / "fresh", size=size)
+    assert contents(tmp_path / "results") == contents(tmp_path / "fresh")
+
+
+def test_another_photograph_of_the_same_name_is_seen_again(labeler: Labeler, root: Path, tmp_path: Path) -> None:
+    run(labeler, root, tmp_path / "results")
+    Image.fromarray(painted([["sky"] * 3, ["grass"] * 3])).save(root / "images/a.png")
+    assert run(labeler, root, tmp_path / "results").observed.earlier == 2
+    run(labeler, root, tmp_path / "fresh")
+    assert contents(tmp_path / "results") == contents(tmp_path / "fresh")
+
+
+def test_a_mask_that_was_damaged_since_is_refused_as_in_a_first_run(
+    labeler: Labeler, root: Path, tmp_path: Path
+) -> None:
+    run(labeler, root, tmp_path / "results")
+    Image.new("L", (3, 3)).save(root / "masks/a.png")
+    observed = run(labeler, root, tmp_path / "results").observed
+    assert observed.earlier == 2
+    assert "3 x 3 pixels, its picture" in observed.refused[0]
+
+
 def test_other_weights_are_another_run_and_rounding_is_not(
     labeler: Labeler, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +332,16 @@ def test_a_folder_of_something_else_is_left_alone(labeler: Labeler, root: Path, 
     with pytest.raises(EvaluationError, match="holds other files than an evaluation's"):
         run(labeler, root, tmp_path / "thesis")
     assert (tmp_path / "thesis/results.json").read_text() == "precious"
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_a_file_where_the_folder_should_be_is_left_alone(
+    labeler: Labeler, root: Path, tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "thesis").write_text("precious")
+    with pytest.raises(EvaluationError, match=r"--out .*: no folder can be made \(.*\); choose another --out"):
+        run(labeler, root, tmp_path / "thesis" / below)
+    assert (tmp_path / "thesis").read_text() == "precious"
 
 
 def test_a_table_that_no_mapping_reads(root: Path, tmp_path: Path) -> None:
@@ -389,7 +433,7 @@ def test_a_picture_that_cannot_be_read_is_exit_code_1(
     assert "2007_000042.jpg" in said
 
 
-@pytest.mark.parametrize("trouble", ["no data", "no index", "no table"])
+@pytest.mark.parametrize("trouble", ["no data", "no index", "no table", "no folder"])
 def test_what_cannot_start_is_one_line_and_exit_code_2(
     workplace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], trouble: str
 ) -> None:
@@ -397,7 +441,9 @@ def test_what_cannot_start_is_one_line_and_exit_code_2(
         "no data": ["--root", str(tmp_path)],
         "no index": ["--index", str(tmp_path / "nowhere")],
         "no table": ["--mapping", "table", "--table", str(tmp_path / "nowhere.json")],
+        "no folder": ["--out", str(tmp_path / "file")],
     }
+    (tmp_path / "file").touch()
     assert command(workplace, tmp_path / "results", *flags[trouble]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert said[-1].startswith("error: ")

@@ -119,6 +119,18 @@ def test_an_official_layout_is_read(tmp_path: Path, case: str) -> None:
         assert item.picture.is_file()
 
 
+@pytest.mark.parametrize("first", ["", "*sky\n", "# a list\n", "- nothing\n"])
+def test_a_mark_of_the_encoding_says_nothing(tmp_path: Path, first: str) -> None:
+    folder(tmp_path, [[0, 1, 2, 255]])
+    path = tmp_path / "classes.txt"
+    path.write_text(f"{first}cat\ndog\nsheep\n", "utf-8")
+    without = open_dataset(DatasetName.FOLDER, tmp_path)
+    path.write_text(path.read_text("utf-8"), "utf-8-sig")
+    marked = open_dataset(DatasetName.FOLDER, tmp_path)
+    assert marked.classes == without.classes
+    np.testing.assert_array_equal(marked.truth(marked.items[0]), without.truth(without.items[0]))
+
+
 SIZES = {"voc20": 20, "voc21": 21, "context59": 59, "context60": 60, "ade150": 150}
 SIZES |= {"coco-object": 81, "coco-stuff": 171, "camvid": 11, "msrc21": 21}
 

@@ -17,7 +17,7 @@ FOLDER_LAYOUTS = [
 def read_folder(name: str, root: Path, class_list: Path) -> Dataset:
     """Number n of an annotation is what line n, from 0, of the class list says; 255 is void."""
     classes = read_classes(class_list)
-    entries = class_entries(class_list.read_text("utf-8").splitlines())
+    entries = class_entries(class_list.read_text("utf-8-sig").splitlines())
     scored, void, c = {}, [VOID], 0
     for number, entry in enumerate(entries):
         if entry.startswith(IGNORED_MARK):
