@@ -8,10 +8,8 @@ from numpy.typing import NDArray
 
 from build_index.faiss_index import flat_index
 from build_index.search_index.written import write_faiss
-from shards import Index
+from shards import Index, layout
 from shards.files import write_whole
-
-CASED_FOLDER = "cased"
 
 
 def export_cased(index: Index) -> Path:
@@ -23,7 +21,7 @@ def export_cased(index: Index) -> Path:
     Returns:
         The folder, inside the index's own.
     """
-    folder = index.folder / CASED_FOLDER
+    folder = index.folder / layout.CASED
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
     database = flat_index(index.manifest.encoder.dimension)
     for number in range(len(index.manifest.parts)):

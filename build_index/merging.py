@@ -15,7 +15,7 @@ from build_index.concept_stage import Report, embed_concepts, write_concepts
 from build_index.config import BuildConfig
 from build_index.encoding import TextEncoder
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
-from build_index.rewriting import rewrite_parts
+from build_index.rewriting import require_intact_concepts, rewrite_parts
 from shards import Index, IndexWriter, ShardError, open_index
 from shards.reader import index_folders
 
@@ -56,13 +56,18 @@ class KnownWords:
     """
 
     def __init__(self, indexes: Sequence[Index], load_encoder: Callable[[], TextEncoder]) -> None:
-        """Takes indexes whose vectors go together, and what makes their encoder."""
+        """Takes indexes whose vectors go together, and what makes their encoder.
+
+        Raises:
+            ShardDamaged: words or vectors of one are not what its manifest says.
+        """
         self.embedded = 0
         self.prompts: Sequence[str] = indexes[0].manifest.encoder.concept_prompts
         self._indexes, self._load = indexes, load_encoder
         self._encoder: TextEncoder | None = None
         self._homes: dict[str, tuple[int, int]] = {}
         for number, index in reversed(list(enumerate(indexes))):
+            require_intact_concepts(index)
             words = index.concepts.words(range(len(index.concepts)))
             self._homes.update((word, (number, place)) for place, word in enumerate(words))
 

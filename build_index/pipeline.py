@@ -25,10 +25,11 @@ from build_index.search_index.stored import StoredVectors
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
 from build_index.tagger_pool import Pending, Tagger
 from encoders.presets import CUSTOM, PRESETS, PresetName
-from shards import EncoderIdentity, Index, IndexWriter, Manifest
+from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout
 from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, PartInfo
 from shards.parts import PartRows, write_array
 from shards.progress import progress
+from shards.reader import require_intact
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         encoder = load_encoder(config) if load_encoder else load_encoder_of(config, earlier)
         if earlier is not None:
             earlier.manifest.encoder.require(encoder.identity, str(writer.folder))
+            require_intact(earlier.folder, earlier.manifest.counts)  # which are written anew, with those to come
         identity = msgspec.structs.replace(encoder.identity, concept_prompts=list(config.concept_prompts))
         writer.begin(identity, config.settings())
         intake = Intake(earlier, allowed)
@@ -97,6 +99,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         del encoder, words  # their memory serves the search index
         books = Books(intake.counts.array(), intake.tally(), describe(sources, known, readings, intake))
         manifest = finish(writer, kind_of(identity, config, earlier), parts, concepts, books, config)
+        notes += _notes_on_export(writer.folder, config)
     return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes)
 
 
@@ -194,7 +197,7 @@ def finish(
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,
-        name=writer.folder.name,
+        name=writer.name,
         generation=writer.generation,
         rows=sum(part.rows for part in parts),
         writer=PROGRAM,
@@ -216,6 +219,12 @@ def finish(
     if config.export:
         export_cased(Index(writer.folder, finished))
     return finished
+
+
+def _notes_on_export(folder: Path, config: BuildConfig) -> tuple[str, ...]:
+    if config.export or not (folder / layout.CASED).is_dir():
+        return ()
+    return (f"{folder / layout.CASED} is older than the index now; --export cased makes it anew",)
 
 
 def _rows_allowed(config: BuildConfig, earlier: Index | None) -> int | None:

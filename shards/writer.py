@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shards import layout
 from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError, UserError
 from shards.files import file_info, write_bytes
+from shards.leftovers import bring_back, clear
 from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, to_bytes
 from shards.parts import (
     CAPTIONS_SCHEMA,
@@ -52,6 +53,7 @@ class IndexWriter:
         folder: the index folder.
         earlier: the index that is there already and is added to, if any.
         generation: the number that this writer's tables carry.
+        name: of the index: the one it was built under, whatever its folder is called now.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,6 +66,7 @@ class IndexWriter:
         """
         self.folder = folder
         self._begun = False
+        bring_back(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -80,8 +83,11 @@ class IndexWriter:
         try:
             self.earlier: Index | None = open_index(folder) if (folder / layout.MANIFEST).exists() else None
             self.generation = self.earlier.manifest.generation + 1 if self.earlier else 1
+            self.name = self.earlier.manifest.name if self.earlier else folder.name
             self._require_no_strangers()
             self._tidy()
+            if self.earlier is not None:
+                clear(folder)
         except BaseException:
             self._lock.release()
             raise
@@ -110,7 +116,7 @@ class IndexWriter:
         Raises:
             PlanConflict: an unfinished build with another encoder or other settings is in the folder.
         """
-        plan = Plan(generation=self.generation, name=self.folder.name, encoder=encoder, settings=settings)
+        plan = Plan(generation=self.generation, name=self.name, encoder=encoder, settings=settings)
         found = self._found_plan()
         if found is None:
             self._begun = True

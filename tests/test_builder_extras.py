@@ -1,7 +1,10 @@
 """What a builder of real corpora needs besides: locks, word lists, languages, data sets, exports, second thoughts."""
 
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import faiss
 import filelock
@@ -20,8 +23,9 @@ from build_index.export import export_cased
 from build_index.language import Language
 from build_index.pipeline import BuildReport, build
 from build_index.quality import exact_search, measure_quality, sample_queries
-from shards import IndexBusy, NoIndex, PlanConflict, ShardError, layout, open_index, verify
+from shards import IndexBusy, NoIndex, PlanConflict, ShardDamaged, ShardError, layout, open_index, open_indexes, verify
 from shards.__main__ import main as shards_command
+from shards.leftovers import before_of
 from shards.manifest import Manifest
 from shards.removal import remove
 from shards.writer import IndexWriter, Plan
@@ -236,6 +240,13 @@ def test_a_writer_killed_between_manifest_and_tidying_is_tidied_after(tmp_path: 
 # --- second thoughts -------------------------------------------------------------------------------------------------
 
 
+def flip(path: Path) -> None:
+    """Turn one bit at the end of a file; twice, and it is as before."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
 def removed(folder: Path, **what: str | None) -> tuple[Manifest, int]:
     return remove(folder, **{"source": None, "pattern": None, **what})
 
@@ -330,6 +341,139 @@ def test_a_compaction_killed_between_its_renames_is_taken_up(tmp_path: Path) -> 
         compact(folder)
 
 
+def crashing_at(patch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Let the n-th renaming or deletion of a folder, or of something in it, crash; returns what was done until then."""
+    done: list[str] = []
+
+    def counted(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def crashing(path: Path, *rest: Any, **options: Any) -> Any:
+            if not Path(path).exists():
+                return None  # nothing to delete
+            if len(done) == number:
+                if name == "rmtree":  # which is killed at any of its files
+                    next(Path(path).glob("manifest.json")).unlink()
+                raise KilledError
+            done.append(name)
+            return act(path, *rest, **options)
+
+        return crashing
+
+    patch.setattr(Path, "rename", counted("rename", Path.rename))
+    patch.setattr(shutil, "rmtree", counted("rmtree", shutil.rmtree))
+    return done
+
+
+class KilledError(BaseException):
+    """As SIGKILL, but for what `finally` would still do."""
+
+
+@pytest.mark.parametrize("after", ["compact", "append", "remove"])
+def test_a_compaction_killed_anywhere_is_survived(tmp_path: Path, after: str) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    for number in range(10):
+        out = tmp_path / str(number)
+        folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), out=out, export="cased").folder
+        (folder / "notes.txt").write_text("mine")
+        (folder / "more").mkdir()
+        (folder / "more" / "captions-00000.parquet").write_text("mine as well")
+        removed(folder, pattern="bus")
+        with pytest.MonkeyPatch.context() as patch:
+            done = crashing_at(patch, number)
+            try:
+                compact(folder)
+            except KilledError:
+                pass
+            else:
+                break  # there was nothing more to crash at
+        (index,) = open_indexes(out) if folder.exists() else [open_index(before_of(folder))]
+        assert index.manifest.rows - len(index.removed) == 4
+        if after == "append":
+            build_with(tmp_path, append=(str(tmp_path / "b.parquet"),), out=out)
+        elif after == "remove":
+            remove(folder, None, "pisa")
+        compact(folder)
+        removed(folder, pattern="map")
+        assert compact(folder)[1] == {"compact": 3, "append": 4, "remove": 2}[after]
+        assert [path.name for path in out.iterdir()] == ["corpus"]
+        assert (folder / "notes.txt").read_text() == "mine"
+        assert (folder / "more" / "captions-00000.parquet").read_text() == "mine as well"
+        assert list(verify(folder)) == []
+    assert done == ["rename"] * 5 + ["rmtree"]
+
+
+def test_a_compaction_at_work_is_not_disturbed(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    met: list[str] = []
+    rename = Path.rename
+
+    def meanwhile(path: Path, target: Path) -> None:
+        rename(path, target)
+        for change in (lambda: compact(folder), lambda: remove(folder, None, "map")):
+            with pytest.raises(IndexBusy, match=f"^{folder}: another program") as refused:
+                change()
+            met.append(str(refused.value))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", meanwhile)
+        assert compact(folder) == (6, 4)
+    assert len(met) == 4
+    assert list(verify(folder)) == []
+
+
+def test_what_both_folders_hold_is_not_overwritten(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    shutil.copytree(folder, before_of(folder))
+    for place in (folder, before_of(folder)):
+        (place / "notes.txt").write_text(place.name)
+    with pytest.raises(ShardError, match=r"before-compacting/notes\.txt: left by a compaction .* delete one$"):
+        compact(folder)
+    (folder / "notes.txt").unlink()
+    compact(folder)
+    assert (folder / "notes.txt").read_text() == "corpus.before-compacting"
+
+
+@pytest.mark.parametrize(
+    "name", ["captions-00000.parquet", "vectors-00000.npy", "concept-vectors-00000.npy", "counts.0001.npy"]
+)
+def test_damage_is_not_made_sound_by_compacting(tmp_path: Path, name: str) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    flip(folder / name)
+    before = contents(folder)
+    with pytest.raises(ShardDamaged, match=f"^{folder / name}: "):
+        compact(folder)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
+    flip(folder / name)
+    assert compact(folder) == (6, 4)
+
+
+def test_counts_that_are_damaged_are_not_carried_on(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    flip(folder / "counts.0001.npy")
+    with pytest.raises(ShardDamaged, match=r"counts\.0001\.npy: SHA-256"):
+        build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
+    flip(folder / "counts.0001.npy")
+    assert build_with(tmp_path, append=(str(tmp_path / "b.parquet"),)).manifest.rows == 7
+
+
+def test_an_append_keeps_the_name_of_a_folder_that_was_renamed(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    folder.rename(folder.with_name("renamed"))
+    report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),), name="renamed")
+    assert report.folder == folder.with_name("renamed")
+    assert report.manifest.name == "corpus"
+
+
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 
@@ -369,3 +513,19 @@ def test_the_export_flag(tmp_path: Path) -> None:
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased").folder
     assert (folder / "cased/text.index").exists()
     assert list(verify(folder)) == []
+
+
+def test_an_export_that_is_older_than_the_index_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    report = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased")
+    assert report.notes == ()
+    folder = report.folder
+    assert shards_command(["remove", str(folder), "--matching", "bus"]) == 0
+    assert f"note: {folder}/cased still holds them; run build_index with --export cased" in capsys.readouterr().out
+    report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
+    assert report.notes == (f"{folder}/cased is older than the index now; --export cased makes it anew",)
+    assert faiss.read_index(str(folder / "cased/text.index")).ntotal == 6
+    assert shards_command(["compact", str(folder)]) == 0
+    assert f"note: {folder}/cased was made anew" in capsys.readouterr().out
+    assert faiss.read_index(str(folder / "cased/text.index")).ntotal == 5
