@@ -42,7 +42,7 @@ def merge(config: BuildConfig, load_encoder: Callable[[], TextEncoder] | None = 
         writer.begin(encoder, _digest(indexes))
         parts, books = rewrite_parts(indexes, writer)
         words = KnownWords(indexes, load_encoder or partial(load_encoder_of, config, like))
-        concepts, _ = write_concepts(writer, words, parts, config.least_captions)
+        concepts, _ = write_concepts(writer, words, parts, config.least_captions, books.removed)
         manifest = finish(writer, kind_of(encoder, config, like), parts, concepts, books, config)
     return BuildReport(writer.folder, manifest, 0, words.embedded, merged=len(indexes))
 

@@ -63,7 +63,8 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
                     parts.append(writer.write_rows(len(parts), table, vectors))
                 bar.update(part.rows)
             sources += [info for info, to in zip(index.manifest.sources, numbers, strict=True) if to >= 0]
-    return parts, Books(counts.array(), _added([_without_removed(index) for index in indexes], len(seen)), sources)
+    tally = _added([_without_removed(index) for index in indexes], len(seen))
+    return parts, Books(counts.array(), tally, sources, removed=np.zeros(0, np.int64))
 
 
 def require_intact_concepts(index: Index) -> None:

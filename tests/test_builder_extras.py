@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Builder, LetterCounter, contents, write_captions
 
+from build_index import pipeline
+from build_index.__main__ import main as build_command
 from build_index.compact import compact
 from build_index.concept_stage import least_captions
 from build_index.config import BuildConfig
 from build_index.errors import CorpusError
 from build_index.export import export_cased
+from build_index.faiss_index import Searcher
 from build_index.language import Language
 from build_index.pipeline import BuildReport, build
 from build_index.quality import exact_search, measure_quality, sample_queries
@@ -287,12 +290,42 @@ def test_an_append_after_a_removal_keeps_it_removed(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
     removed(folder, pattern="retriever")
-    write_captions(tmp_path / "b.parquet", ["a windmill", CAPTIONS[0]])
+    write_captions(tmp_path / "b.parquet", ["a windmill", CAPTIONS[2]])
     report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
-    assert report.embedded == 1
+    assert (report.embedded, report.back, report.notes) == (1, 0, ())
     assert open_index(folder).removed.tolist() == [0, 1]
     assert "golden retriever" not in said_words(folder)
     assert "windmill" in said_words(folder)
+
+
+def test_a_removed_caption_that_is_appended_is_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In its old row, since no two rows of an index hold the same caption; nothing is embedded."""
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    words = said_words(folder)
+    removed(folder, pattern="retriever|pisa")
+    write_captions(tmp_path / "b.parquet", [CAPTIONS[1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
+        flags = ["--name", "corpus", "--out", str(tmp_path / "shards"), "--workers", "1"]
+        assert build_command(["--append", str(tmp_path / "b.parquet"), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "note: 1 removed captions are back, since a source holds them; shards remove takes them out again" in said
+    assert "6 captions, 0 embedded now; " in said
+    index = open_index(folder)
+    assert index.removed.tolist() == [0, 2]
+    assert index.counts().tolist() == [1, 2, 1, 1, 1, 1]
+    assert said_words(folder)["golden retriever"] == ("phrase", 1)
+    assert Searcher(index).search(index.vectors([1]), 1)[1].tolist() == [[1]]
+    assert list(verify(folder)) == []
+    write_captions(tmp_path / "c.parquet", [CAPTIONS[0], CAPTIONS[2]])
+    assert build_with(tmp_path, append=(str(tmp_path / "c.parquet"),)).back == 2
+    assert open_index(folder).manifest.removed is None
+    assert said_words(folder) == words
+    assert list(verify(folder)) == []
+    assert sorted(contents(folder)) == sorted(
+        {file.name for file in open_index(folder).manifest.files()} | {"manifest.json"}
+    )
 
 
 def test_compacting_embeds_nothing_and_numbers_anew(tmp_path: Path) -> None:
