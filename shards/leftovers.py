@@ -43,7 +43,8 @@ def bring_back(folder: Path) -> None:
         return
     try:
         with filelock.FileLock(before / layout.LOCK, timeout=0):
-            before.rename(folder.resolve())
+            if not folder.exists():
+                before.rename(folder.resolve())
     except filelock.Timeout:
         raise IndexBusy(f"{folder}: another program is compacting it; wait for it") from None
 

@@ -548,6 +548,19 @@ def test_the_export_flag(tmp_path: Path) -> None:
     assert list(verify(folder)) == []
 
 
+def test_an_export_that_is_killed_leaves_no_ids_beside_other_captions(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased").folder
+    removed(folder, pattern="bus")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("build_index.export.write_faiss", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_cased(open_index(folder))
+    assert [path.name for path in (folder / "cased").iterdir()] == ["metadata"]
+    export_cased(open_index(folder))
+    assert faiss.read_index(str(folder / "cased/text.index")).ntotal == 4
+
+
 def test_an_export_that_is_older_than_the_index_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     write_captions(tmp_path / "b.parquet", ["a windmill"])
