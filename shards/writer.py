@@ -175,8 +175,8 @@ class IndexWriter:
         if names:
             others = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise ShardError(
-                f"{self.folder}: {names[0]}{others} named like files of an index, but no {layout.MANIFEST} that names "
-                f"them; restore it, move these files away, or choose another --name or --out"
+                f"{self.folder}: holds {names[0]}{others}, named like files of an index, but no {layout.MANIFEST} that "
+                f"names them; restore it, move these files away, or choose another --name or --out"
             )
 
     def _tidy(self) -> None:

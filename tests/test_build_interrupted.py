@@ -294,7 +294,7 @@ def test_an_unfinished_build_of_something_else_is_refused(tmp_path: Path) -> Non
         build(other_parts, lambda _: LetterCounter())
     assert contents(folder) == before
     (folder / "plan.json").unlink()
-    with pytest.raises(ShardError, match=r"captions-00000\.parquet and 3 more named like files of an index"):
+    with pytest.raises(ShardError, match=r"captions-00000\.parquet and 3 more, named like files of an index"):
         build(config_for(tmp_path, corpus), lambda _: LetterCounter("other"))
     for path in folder.glob("*-0*"):
         path.unlink()
