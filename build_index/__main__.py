@@ -22,7 +22,7 @@ def _build(config: BuildConfig) -> int:
     report = build(config)
     for note in report.notes:
         print(f"note: {note}")
-    if not (report.embedded or report.concepts_embedded or report.refusals or report.merged):
+    if not (report.embedded or report.concepts_embedded or report.refusals or report.merged or report.back):
         print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before")
         return commands.DONE
     tally = report.manifest.tally

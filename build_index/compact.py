@@ -6,13 +6,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
-from build_index.rewriting import rewrite_parts
+from build_index.rewriting import require_intact_concepts, rewrite_parts
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
-from shards import Index, IndexWriter, Manifest, NoIndex
+from shards import Index, IndexWriter, Manifest, NoIndex, layout, open_index
 from shards.concepts import ChosenConcepts, write_concept_table, write_links
+from shards.leftovers import aside_of, before_of, bring_back, clear
 from shards.manifest import ConceptsInfo, PartInfo, load
 from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_array
 
@@ -20,8 +22,9 @@ from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_array
 def compact(folder: Path) -> tuple[int, int]:
     """Rewrite an index without its removed captions; rows and concepts are numbered anew.
 
-    The new folder is written beside the old one and takes its name when it is complete. Sources that have no caption
-    left are forgotten, so that they can be read again.
+    The new folder is written beside the old one and takes its name when it is complete; killed at any moment, it is
+    finished or begun again by the next writer. What else lies in the folder stays there, and an export is made anew.
+    Sources that have no caption left are forgotten, so that they can be read again.
 
     Args:
         folder: an index.
@@ -31,11 +34,9 @@ def compact(folder: Path) -> tuple[int, int]:
 
     Raises:
         NoIndex: there is no index, or nothing would be left of it.
+        ShardDamaged: a file is not what the manifest says.
     """
-    place = folder.resolve()  # `.` has no name, and a link stays where it is
-    aside, old = place.with_name(f"{place.name}.compacting"), place.with_name(f"{place.name}.before-compacting")
-    if old.exists() and not place.exists():
-        old.rename(place)  # a killed run stopped between its two renames
+    bring_back(folder)
     load(folder)  # a writer would make the folder
     with IndexWriter(folder) as holder:
         index = holder.earlier
@@ -46,14 +47,25 @@ def compact(folder: Path) -> tuple[int, int]:
             raise NoIndex(f"{folder}: every caption was removed; delete the folder instead")
         if not len(index.removed):
             return index.manifest.rows, index.manifest.rows
-        shutil.rmtree(aside, ignore_errors=True)
-        with IndexWriter(aside) as writer:
+        rows = _replace(folder.resolve(), index)
+    return index.manifest.rows, rows
+
+
+def _replace(place: Path, index: Index) -> int:
+    """Put an index without its removed captions in the place of one that is locked; returns how many are left."""
+    aside = aside_of(place)
+    try:
+        with IndexWriter(aside) as writer:  # its lock goes where the folder goes, and keeps others out to the end
             writer.begin(index.manifest.encoder, index.manifest.settings)
             rows = _rewrite(index, writer).rows
-        place.rename(old)
-        aside.rename(place)
-        shutil.rmtree(old)
-    return index.manifest.rows, rows
+            place.rename(before_of(place))
+            aside.rename(place)
+            clear(place)
+            if (place / layout.CASED).is_dir():
+                export_cased(open_index(place))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)  # where it was refused or interrupted
+    return rows
 
 
 def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
@@ -83,6 +95,7 @@ def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
 
 def _write_concepts(index: Index, writer: IndexWriter, parts: list[PartInfo]) -> ConceptsInfo:
     """The concepts that may still be said, in one part, with their vectors as they are."""
+    require_intact_concepts(index)
     concepts = index.concepts
     ids = np.flatnonzero(concepts.counts)
     words = concepts.words(ids)

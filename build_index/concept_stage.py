@@ -49,7 +49,7 @@ class PromptedWords:
 
 
 def write_concepts(
-    writer: IndexWriter, encoder: WordEncoder, parts: Sequence[PartInfo], least: int
+    writer: IndexWriter, encoder: WordEncoder, parts: Sequence[PartInfo], least: int, removed: NDArray[np.int64]
 ) -> tuple[ConceptsInfo, int]:
     """Choose the words that may be said, embed those that are new, and link captions to them.
 
@@ -60,12 +60,12 @@ def write_concepts(
         encoder: makes the vectors of words.
         parts: the captions, with the concepts of each.
         least: captions that must hold a concept; 0 for what `least_captions` says.
+        removed: rows that do not count, int64 [n].
 
     Returns:
         The concepts of the index, and how many were embedded in this run.
     """
     folder, earlier = writer.folder, writer.earlier
-    removed = earlier.removed if earlier else np.zeros(0, np.int64)
     counted = count_concepts((_concepts(folder, part), _alive(part, removed)) for part in parts)
     rows = sum(part.rows for part in parts)
     chosen = choose_concepts(counted, least or least_captions(rows))

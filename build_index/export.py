@@ -8,28 +8,28 @@ from numpy.typing import NDArray
 
 from build_index.faiss_index import flat_index
 from build_index.search_index.written import write_faiss
-from shards import Index
+from shards import Index, layout
 from shards.files import write_whole
-
-CASED_FOLDER = "cased"
 
 
 def export_cased(index: Index) -> Path:
     """Write the folder that CaSED (arXiv 2306.00917) and TAG read as a retrieval database.
 
     `text.index` is a FAISS index by inner product, and `metadata/0.arrow` an Arrow file whose row i is the caption of
-    id i. Removed captions are left out, so ids are not our rows.
+    id i. Removed captions are left out, so ids are not our rows. Killed, it leaves no `text.index`, which would not fit
+    the captions beside it.
 
     Returns:
         The folder, inside the index's own.
     """
-    folder = index.folder / CASED_FOLDER
+    folder = index.folder / layout.CASED
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
+    (folder / "text.index").unlink(missing_ok=True)
+    write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
     database = flat_index(index.manifest.encoder.dimension)
     for number in range(len(index.manifest.parts)):
         database.add(index.part_vectors(number)[alive(index, number)].astype(np.float32))
     write_whole(folder / "text.index", lambda partial: write_faiss(database, partial))
-    write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
     return folder
 
 

@@ -42,11 +42,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class Books:
-    """What was counted: meetings of each caption uint32 [rows], where every row went, and the sources."""
+    """What was counted: meetings of each caption uint32 [rows], where every row went, and the sources.
+
+    `removed` are the rows that are not to be found: int64 [n], ascending.
+    """
 
     counts: NDArray[np.uint32]
     tally: Tally
     sources: list[SourceInfo]
+    removed: NDArray[np.int64]
 
 
 @dataclass
@@ -128,6 +132,7 @@ class Intake:
         self.refusals = Refusals()
         self.rows_read: Counter[int] = Counter()  # by source number
         self.finished: set[int] = set()  # numbers of the sources read to their end
+        self._index = earlier
         self._earlier = Tally(read=0, kept=0, duplicates=0, refused={})
         self._limit = limit
         self._kept = self._duplicates = 0
@@ -158,6 +163,13 @@ class Intake:
             duplicates=self._earlier.duplicates + self._duplicates,
             refused=dict(sorted((Counter(self._earlier.refused) + self.refusals.rows).items())),
         )
+
+    def removed(self) -> NDArray[np.int64]:
+        """Rows that stay removed, int64 [n], ascending; one whose caption was met again in this run does not."""
+        if self._index is None:
+            return np.zeros(0, np.int64)
+        rows = self._index.removed
+        return rows[self.counts.array()[rows] == self._index.counts()[rows]]
 
     def _texts(self, reading: Reading) -> Iterator[list[str]]:
         """Normalised captions of one source, chunk by chunk; what is refused is counted here."""

@@ -15,7 +15,7 @@ from build_index.concept_stage import Report, embed_concepts, write_concepts
 from build_index.config import BuildConfig
 from build_index.encoding import TextEncoder
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
-from build_index.rewriting import rewrite_parts
+from build_index.rewriting import require_intact_concepts, rewrite_parts
 from shards import Index, IndexWriter, ShardError, open_index
 from shards.reader import index_folders
 
@@ -42,7 +42,7 @@ def merge(config: BuildConfig, load_encoder: Callable[[], TextEncoder] | None = 
         writer.begin(encoder, _digest(indexes))
         parts, books = rewrite_parts(indexes, writer)
         words = KnownWords(indexes, load_encoder or partial(load_encoder_of, config, like))
-        concepts, _ = write_concepts(writer, words, parts, config.least_captions)
+        concepts, _ = write_concepts(writer, words, parts, config.least_captions, books.removed)
         manifest = finish(writer, kind_of(encoder, config, like), parts, concepts, books, config)
     return BuildReport(writer.folder, manifest, 0, words.embedded, merged=len(indexes))
 
@@ -56,13 +56,18 @@ class KnownWords:
     """
 
     def __init__(self, indexes: Sequence[Index], load_encoder: Callable[[], TextEncoder]) -> None:
-        """Takes indexes whose vectors go together, and what makes their encoder."""
+        """Takes indexes whose vectors go together, and what makes their encoder.
+
+        Raises:
+            ShardDamaged: words or vectors of one are not what its manifest says.
+        """
         self.embedded = 0
         self.prompts: Sequence[str] = indexes[0].manifest.encoder.concept_prompts
         self._indexes, self._load = indexes, load_encoder
         self._encoder: TextEncoder | None = None
         self._homes: dict[str, tuple[int, int]] = {}
         for number, index in reversed(list(enumerate(indexes))):
+            require_intact_concepts(index)
             words = index.concepts.words(range(len(index.concepts)))
             self._homes.update((word, (number, place)) for place, word in enumerate(words))
 

@@ -25,10 +25,11 @@ from build_index.search_index.stored import StoredVectors
 from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
 from build_index.tagger_pool import Pending, Tagger
 from encoders.presets import CUSTOM, PRESETS, PresetName
-from shards import EncoderIdentity, Index, IndexWriter, Manifest
-from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, PartInfo
+from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout
+from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, FileInfo, PartInfo
 from shards.parts import PartRows, write_array
 from shards.progress import progress
+from shards.reader import require_intact
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class BuildReport:
         refusals: rows and files that were refused in this run.
         notes: what a user should know about the sources, one line each.
         merged: how many indexes it was made of; 0 where it was built from captions.
+        back: captions that had been removed and are there again, since they were met in this run.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class BuildReport:
     refusals: Refusals = field(default_factory=Refusals)
     notes: tuple[str, ...] = ()
     merged: int = 0
+    back: int = 0
 
 
 def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder] | None = None) -> BuildReport:
@@ -85,6 +88,9 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         encoder = load_encoder(config) if load_encoder else load_encoder_of(config, earlier)
         if earlier is not None:
             earlier.manifest.encoder.require(encoder.identity, str(writer.folder))
+            for file in (earlier.manifest.counts, earlier.manifest.removed):  # which are written anew
+                if file is not None:
+                    require_intact(earlier.folder, file)
         identity = msgspec.structs.replace(encoder.identity, concept_prompts=list(config.concept_prompts))
         writer.begin(identity, config.settings())
         intake = Intake(earlier, allowed)
@@ -93,11 +99,14 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
             writer.give_up()
             raise CorpusError(f"{writer.folder}: not one caption could be used ({intake.refusals.summary()})")
         words = PromptedWords(encoder, config.concept_prompts)
-        concepts, concepts_embedded = write_concepts(writer, words, parts, config.least_captions)
+        sources_now = describe(sources, known, readings, intake)
+        books = Books(intake.counts.array(), intake.tally(), sources_now, intake.removed())
+        concepts, concepts_embedded = write_concepts(writer, words, parts, config.least_captions, books.removed)
         del encoder, words  # their memory serves the search index
-        books = Books(intake.counts.array(), intake.tally(), describe(sources, known, readings, intake))
         manifest = finish(writer, kind_of(identity, config, earlier), parts, concepts, books, config)
-    return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes)
+        back = len(earlier.removed) - len(books.removed) if earlier else 0
+        notes += _notes_on_changes(writer.folder, config, back)
+    return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes, back=back)
 
 
 def write_parts(
@@ -184,17 +193,16 @@ def finish(
 ) -> Manifest:
     """Write the search index, measure it, and write the manifest."""
     assert books.tally.balanced, f"rows were lost: {books.tally}"
-    earlier = writer.earlier.manifest if writer.earlier else None
     vectors = StoredVectors(
         [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts],
-        writer.earlier.removed if writer.earlier else np.zeros(0, np.int64),
+        books.removed,
     )
     index, state = write_faiss_index(writer.table_path("captions", "faiss"), vectors, kind.search, writer.earlier)
     del vectors  # and the pages of their files, which are mapped anew to be measured
     manifest = Manifest(
         format=FORMAT,
         version=VERSION,
-        name=writer.folder.name,
+        name=writer.name,
         generation=writer.generation,
         rows=sum(part.rows for part in parts),
         writer=PROGRAM,
@@ -204,7 +212,7 @@ def finish(
         counts=write_array(writer.table_path("counts", "npy"), books.counts),
         concepts=concepts,
         index=index,
-        removed=earlier.removed if earlier else None,
+        removed=_removed_file(writer, books.removed),
         quality=None,
         sources=books.sources,
         tally=books.tally,
@@ -216,6 +224,26 @@ def finish(
     if config.export:
         export_cased(Index(writer.folder, finished))
     return finished
+
+
+def _removed_file(writer: IndexWriter, removed: NDArray[np.int64]) -> FileInfo | None:
+    """The list of removed rows: the earlier one while it holds the same, none where nothing is removed."""
+    if not removed.size:
+        return None
+    if writer.earlier is not None and len(removed) == len(writer.earlier.removed):
+        return writer.earlier.manifest.removed
+    return write_array(writer.table_path("removed", "npy"), removed.astype("<i8"))
+
+
+def _notes_on_changes(folder: Path, config: BuildConfig, back: int) -> tuple[str, ...]:
+    notes = []
+    if back:
+        notes.append(
+            f"{back:,} removed captions are back, since a source holds them; shards remove takes them out again"
+        )
+    if not config.export and (folder / layout.CASED).is_dir():
+        notes.append(f"{folder / layout.CASED} is older than the index now; --export cased makes it anew")
+    return tuple(notes)
 
 
 def _rows_allowed(config: BuildConfig, earlier: Index | None) -> int | None:

@@ -16,6 +16,7 @@ from shards import Index, IndexWriter
 from shards.manifest import PartInfo, SourceInfo, Tally
 from shards.parts import CAPTIONS_SCHEMA
 from shards.progress import progress
+from shards.reader import require_intact
 
 REMOVED = "removed"
 """The reason under which the tally keeps removed captions, so that the books still balance."""
@@ -36,15 +37,21 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
 
     Returns:
         The parts, each what is left of one of the old, and the books.
+
+    Raises:
+        ShardDamaged: a file of one of the indexes is not what its manifest says.
     """
     parts: list[PartInfo] = []
     sources: list[SourceInfo] = []
     seen, counts = SeenCaptions(), Counts(np.zeros(0, np.uint32))
     with progress("captions", "rows", sum(index.manifest.rows for index in indexes)) as bar:
         for index in indexes:
+            _require_intact_tables(index)
             numbers = _source_numbers(index)
             meetings = index.counts()
             for number, part in enumerate(index.manifest.parts):
+                for file in (part.captions, part.vectors):
+                    require_intact(index.folder, file)  # read twice, but from the disk once
                 keep = alive(index, number)
                 table = index.part_table(number, COLUMNS).filter(keep)
                 rows, fresh = seen.assign(table["hash"].to_pylist())
@@ -56,7 +63,25 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
                     parts.append(writer.write_rows(len(parts), table, vectors))
                 bar.update(part.rows)
             sources += [info for info, to in zip(index.manifest.sources, numbers, strict=True) if to >= 0]
-    return parts, Books(counts.array(), _added([_without_removed(index) for index in indexes], len(seen)), sources)
+    tally = _added([_without_removed(index) for index in indexes], len(seen))
+    return parts, Books(counts.array(), tally, sources, removed=np.zeros(0, np.int64))
+
+
+def require_intact_concepts(index: Index) -> None:
+    """Refuse words, or vectors of words, that are not what the manifest says: they would be sound in a new index.
+
+    Raises:
+        ShardDamaged: a file is missing or holds something else.
+    """
+    concepts = index.manifest.concepts
+    for file in [concepts.table, *(file for part in concepts.parts for file in (part.words, part.vectors))]:
+        require_intact(index.folder, file)
+
+
+def _require_intact_tables(index: Index) -> None:
+    for file in (index.manifest.counts, index.manifest.removed):
+        if file is not None:
+            require_intact(index.folder, file)
 
 
 def _renumbered(table: pa.Table, first_row: int, numbers: NDArray[np.int32]) -> pa.Table:

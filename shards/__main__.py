@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shards import commands
+from shards import commands, layout
 from shards.errors import UserError
 from shards.reader import Index, index_folders, open_index
 
@@ -15,6 +15,13 @@ ACTIONS = {
     "remove": "take captions out by source or by pattern; their rows keep their numbers",
     "compact": "rewrite an index without the captions that were removed",
 }
+
+
+LOOKS = ("info", "verify")
+"""Actions that change nothing."""
+
+Action = Callable[[Path, Namespace], int]
+"""What is done with one index; returns the exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,13 +35,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
             action.add_argument("--source", metavar="FILE", help="captions that came from this source")
             action.add_argument("--matching", metavar="REGEX", help="captions in which this is found")
     flags = parser.parse_args(arguments)
-    act: dict[str, Callable[[Path, Namespace], int]] = {
+    act: dict[str, Action] = {
         "info": _info,
         "verify": _verify,
         "remove": _remove,
         "compact": _compact,
     }
-    return commands.run(lambda: max(act[flags.action](folder, flags) for folder in _meant(flags)))
+    return commands.run(lambda: _each(act[flags.action], flags))
+
+
+def _each(act: Action, flags: Namespace) -> int:
+    """Act on all indexes that are meant; one that cannot be looked at is said, and the others are. The worst code."""
+    worst = commands.DONE
+    for folder in _meant(flags):
+        try:
+            code = act(folder, flags)
+        except UserError as error:
+            if flags.action not in LOOKS:
+                raise
+            code = commands.refused(error)
+        worst = max(worst, code)
+    return worst
 
 
 def _meant(flags: Namespace) -> list[Path]:
@@ -94,6 +115,8 @@ def _remove(folder: Path, flags: Namespace) -> int:
         raise UserError("remove what? Give --source FILE, --matching REGEX, or both")
     manifest, removed = remove(folder, flags.source, flags.matching)
     print(f"{folder}: {removed:,} captions removed, {manifest.concepts.current:,} concepts left")
+    if removed and (folder / layout.CASED).is_dir():
+        print(f"note: {folder / layout.CASED} still holds them; run build_index with --export cased to make it anew")
     return commands.DONE
 
 
@@ -102,6 +125,8 @@ def _compact(folder: Path, _flags: Namespace) -> int:
 
     before, after = compact(folder)
     print(f"{folder}: {after:,} captions, {before - after:,} removed ones are gone")
+    if after < before and (folder / layout.CASED).is_dir():
+        print(f"note: {folder / layout.CASED} was made anew")
     return commands.DONE
 
 

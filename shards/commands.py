@@ -175,8 +175,7 @@ def run(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        return REFUSED_TO_START
+        return refused(error)
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
@@ -192,3 +191,9 @@ def run(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+
+
+def refused(error: UserError) -> int:
+    """Say on stderr what the user can put right; returns the exit code."""
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    return REFUSED_TO_START

@@ -7,6 +7,15 @@ PLAN = "plan.json"
 LOCK = ".lock"
 PARTIAL = ".partial"
 
+COMPACTING = ".compacting"
+"""Behind an index's name: the folder in which it is written anew without its removed captions."""
+
+BEFORE_COMPACTING = ".before-compacting"
+"""Behind an index's name: the old folder, from when the new one is complete until it has the name."""
+
+CASED = "cased"
+"""The folder inside an index's own that holds its export; the manifest does not name it."""
+
 
 def captions_name(part: int) -> str:
     """Captions file of a part.

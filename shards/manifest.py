@@ -9,6 +9,7 @@ import msgspec
 
 from shards import layout
 from shards.errors import EncoderMismatch, NoIndex, ShardDamaged, UnsupportedVersion
+from shards.leftovers import before_of
 
 PROGRAM = "guidance-free-labeler 0.1.0"
 """Who wrote it, in every output."""
@@ -255,6 +256,8 @@ def load(folder: Path) -> Manifest:
 
 def _why_no_index(folder: Path) -> str:
     if not folder.exists():
+        if (before_of(folder) / layout.MANIFEST).exists():
+            return f"{folder}: being compacted; if that was killed, finish it with: python -m shards compact {folder}"
         return f"{folder}: no such folder; build an index with: python -m build_index --corpus CAPTIONS"
     if (folder / layout.PLAN).exists():
         return f"{folder}: an unfinished build; run the same build_index command again and it resumes"

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from shards import layout, manifest
 from shards.errors import NoIndex, ShardDamaged
+from shards.files import file_info
+from shards.leftovers import is_leftover
 from shards.manifest import FileInfo, Manifest
 from shards.parts import CAPTIONS_SCHEMA, CONCEPT_TABLE_SCHEMA, map_array, read_parquet
 from shards.stores import Numbers, Parts, Texts, Vectors
@@ -226,6 +228,24 @@ def require_size(folder: Path, file: FileInfo) -> Path:
     return path
 
 
+def require_intact(folder: Path, file: FileInfo) -> Path:
+    """The path of a file of the index, once every byte of it is known to be what the manifest means.
+
+    Raises:
+        ShardDamaged: it is missing, cannot be read, or holds something else.
+    """
+    path = require_size(folder, file)
+    try:
+        found = file_info(path).sha256
+    except OSError as error:
+        raise ShardDamaged(f"{path}: cannot be read ({error.strerror})") from error
+    if found != file.sha256:
+        raise ShardDamaged(
+            f"{path}: SHA-256 {found[:12]}…, the manifest says {file.sha256[:12]}…; restore it or rebuild"
+        )
+    return path
+
+
 def open_index(folder: Path) -> Index:
     """Open one index folder.
 
@@ -240,12 +260,15 @@ def open_index(folder: Path) -> Index:
 def index_folders(path: Path) -> list[Path]:
     """The index folders that a path means: itself, or every finished index one level below, sorted by name.
 
+    What a killed compaction left beside an index is none.
+
     Raises:
         NoIndex: there is none; the message says what is there instead.
     """
     if (path / layout.MANIFEST).exists() or not path.is_dir():
         return [path]
-    below = sorted(child for child in path.iterdir() if (child / layout.MANIFEST).exists())
+    finished = sorted(child for child in path.iterdir() if (child / layout.MANIFEST).exists())
+    below = [child for child in finished if not is_leftover(child)]
     if below:
         return below
     unfinished = sorted(child.name for child in path.iterdir() if (child / layout.PLAN).exists())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from shards.concepts import ChosenConcepts, count_concepts, write_concept_table
 from shards.errors import NoIndex, ShardError
+from shards.leftovers import bring_back
 from shards.manifest import FileInfo, Manifest, load
 from shards.parts import write_array
 from shards.reader import Index
@@ -35,6 +36,7 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
         ShardError: no such source, or a pattern that is no regular expression.
         NoIndex: there is no index.
     """
+    bring_back(folder)
     load(folder)  # a writer would make the folder
     with IndexWriter(folder) as writer:
         index = writer.earlier

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from shards import manifest
 from shards.concepts import KINDS, find_links
 from shards.errors import ShardDamaged
-from shards.files import file_info
 from shards.manifest import ConceptPartInfo, FileInfo, Manifest
 from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, read_parquet, text_hash
-from shards.reader import Index, require_size
+from shards.reader import Index, require_intact
 
 UNIT_TOLERANCE = 0.002
 """How far the norm of a float16 row may be from 1: rounding moves it by less than 0.0005."""
@@ -44,15 +43,9 @@ def verify(folder: Path) -> Iterator[str]:
 
 def _verify_bytes(folder: Path, file: FileInfo) -> Iterator[str]:
     try:
-        path = require_size(folder, file)
-        found = file_info(path).sha256
+        require_intact(folder, file)
     except ShardDamaged as error:
         yield str(error)
-    except OSError as error:
-        yield f"{folder / file.name}: cannot be read ({error.strerror})"
-    else:
-        if found != file.sha256:
-            yield f"{path}: SHA-256 {found[:12]}…, the manifest says {file.sha256[:12]}…; restore it or rebuild"
 
 
 def _verify_content(folder: Path, content: Manifest) -> Iterator[str]:

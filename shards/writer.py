@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shards import layout
 from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError, UserError
 from shards.files import file_info, write_bytes
+from shards.leftovers import bring_back, clear
 from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, to_bytes
 from shards.parts import (
     CAPTIONS_SCHEMA,
@@ -52,6 +53,7 @@ class IndexWriter:
         folder: the index folder.
         earlier: the index that is there already and is added to, if any.
         generation: the number that this writer's tables carry.
+        name: of the index: the one it was built under, whatever its folder is called now.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -59,10 +61,12 @@ class IndexWriter:
 
         Raises:
             IndexBusy: another program is writing there.
-            ShardError: there can be no such folder, or it holds an index that cannot be read.
+            ShardError: there can be no such folder, it holds an index that cannot be read, or files that are named
+                like ours and belong to no index.
         """
         self.folder = folder
         self._begun = False
+        bring_back(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -79,7 +83,11 @@ class IndexWriter:
         try:
             self.earlier: Index | None = open_index(folder) if (folder / layout.MANIFEST).exists() else None
             self.generation = self.earlier.manifest.generation + 1 if self.earlier else 1
+            self.name = self.earlier.manifest.name if self.earlier else folder.name
+            self._require_no_strangers()
             self._tidy()
+            if self.earlier is not None:
+                clear(folder)
         except BaseException:
             self._lock.release()
             raise
@@ -108,7 +116,7 @@ class IndexWriter:
         Raises:
             PlanConflict: an unfinished build with another encoder or other settings is in the folder.
         """
-        plan = Plan(generation=self.generation, name=self.folder.name, encoder=encoder, settings=settings)
+        plan = Plan(generation=self.generation, name=self.name, encoder=encoder, settings=settings)
         found = self._found_plan()
         if found is None:
             self._begun = True
@@ -117,13 +125,13 @@ class IndexWriter:
             raise PlanConflict(
                 f"{self.folder}: an unfinished build with {found.encoder.describe()} is here, this one has "
                 f"{encoder.describe()} or other settings; finish it with the command that began it, or "
-                f"delete {self.folder / layout.PLAN} to give it up"
+                f"{self._giving_up()}"
             )
 
     def give_up(self) -> None:
-        """Forget what was begun: nothing came of it."""
+        """Forget what was begun: nothing came of it. The plan goes last, since it says whose the other files are."""
+        self._delete_all_but(self._named() | {layout.PLAN})
         (self.folder / layout.PLAN).unlink(missing_ok=True)
-        self._tidy()
 
     def require_no_plan(self) -> None:
         """Refuse to change an index that a build is not finished with.
@@ -133,8 +141,8 @@ class IndexWriter:
         """
         if self._found_plan() is not None:
             raise PlanConflict(
-                f"{self.folder}: an unfinished build is here; run its build_index command again first, or delete "
-                f"{self.folder / layout.PLAN} to give it up"
+                f"{self.folder}: an unfinished build is here; run its build_index command again first, or "
+                f"{self._giving_up()}"
             )
 
     def _found_plan(self) -> Plan | None:
@@ -144,7 +152,32 @@ class IndexWriter:
         except FileNotFoundError:
             return None
         except msgspec.MsgspecError as error:
-            raise PlanConflict(f"{path}: unreadable ({error}); delete it to give up the unfinished build") from error
+            raise PlanConflict(f"{path}: unreadable ({error}); {self._giving_up()}") from error
+
+    def _giving_up(self) -> str:
+        """What a user has to do to begin anew: parts without a manifest and without a plan would be refused."""
+        parts = "" if self.earlier else " and the parts beside it"
+        return f"delete {self.folder / layout.PLAN}{parts} to give it up"
+
+    def _require_no_strangers(self) -> None:
+        """Refuse files that are named like ours where neither a manifest nor the plan of a first build owns them.
+
+        They are a user's own, or what is left of an index whose manifest was lost.
+
+        Raises:
+            ShardError: there are some.
+        """
+        plan = self._found_plan()
+        if self.earlier is not None or (plan is not None and plan.generation == self.generation):
+            return
+        begun = layout.PLAN + layout.PARTIAL  # all that a build leaves that was killed before it had a plan
+        names = sorted(path.name for path in self.folder.iterdir() if layout.is_ours(path.name) and path.name != begun)
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise ShardError(
+                f"{self.folder}: holds {names[0]}{others}, named like files of an index, but no {layout.MANIFEST} that "
+                f"names them; restore it, move these files away, or choose another --name or --out"
+            )
 
     def _tidy(self) -> None:
         """Delete what belongs to nobody: files without a plan and without a place in the manifest.
@@ -155,8 +188,11 @@ class IndexWriter:
         if plan is None or plan.generation < self.generation:
             if plan is not None:
                 (self.folder / layout.PLAN).unlink()
-            kept = {file.name for file in self.earlier.manifest.files()} | {layout.MANIFEST} if self.earlier else set()
-            self._delete_all_but(kept)
+            self._delete_all_but(self._named())
+
+    def _named(self) -> set[str]:
+        """The manifest that is there, and every file that it names."""
+        return {file.name for file in self.earlier.manifest.files()} | {layout.MANIFEST} if self.earlier else set()
 
     def finished_part(self, part: int, first_row: int, rows: PartRows) -> PartInfo | None:
         """The part as an earlier run left it, if it is there and holds exactly these captions."""

@@ -11,7 +11,7 @@ from test_build_index import CAPTIONS, DIFFERENT, NEW, config_for, embedded, no_
 from build_index import concept_stage, encoding
 from build_index.config import CONCEPT_PROMPTS, BuildConfig
 from build_index.pipeline import build
-from shards import EncoderMismatch, NoIndex, ShardDamaged, open_index, verify
+from shards import EncoderMismatch, NoIndex, ShardDamaged, ShardError, open_index, verify
 from shards.errors import PlanConflict
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
@@ -199,20 +199,71 @@ def test_a_part_of_an_unfinished_build_that_is_damaged_is_made_again(tmp_path: P
 
 def test_what_lies_beside_an_index_stays(tmp_path: Path) -> None:
     corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    more = write_captions(tmp_path / "b.parquet", NEW)
     folder = tmp_path / "shards" / "corpus"
     folder.mkdir(parents=True)
     (folder / "notes.2024.json").write_text("mine")
-    for name in (
-        "captions-00007.parquet.partial",
-        "concept-vectors-00007.npy",
-        "removed.0003.npy",
-        "quality.0003.json",
-    ):
+    build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    for name in LEFT:
         (folder / name).write_text("left by a build that was given up")
-    report = build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    report = build(config_for(tmp_path, corpus, more), lambda _: LetterCounter())
     assert (folder / "notes.2024.json").read_text() == "mine"
     named = {file.name for file in report.manifest.files()}
     assert set(contents(folder)) == named | {"manifest.json", "notes.2024.json"}
+
+
+LEFT = ["captions-00007.parquet.partial", "concept-vectors-00007.npy", "removed.0003.npy", "quality.0003.json"]
+
+
+def test_files_without_a_manifest_and_a_plan_are_nobodys_to_delete(tmp_path: Path) -> None:
+    nothing = write_captions(tmp_path / "0.parquet", [None])
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = tmp_path / "shards" / "corpus"
+    folder.mkdir(parents=True)
+    for name in (*LEFT, "captions-00000.parquet", "counts.0001.npy"):
+        (folder / name).write_text("mine")
+        before = contents(folder)
+        for source in (nothing, corpus):
+            with pytest.raises(
+                ShardError, match=f"^{folder}: .* named like files of an index, .*another --name"
+            ) as said:
+                build(config_for(tmp_path, source), no_encoder)
+            assert "\n" not in str(said.value)
+            assert contents(folder) == before
+        (folder / name).unlink()
+    assert build(config_for(tmp_path, corpus), lambda _: LetterCounter()).manifest.rows == 7
+
+
+def test_an_index_that_lost_its_manifest_is_not_swept_away(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    more = write_captions(tmp_path / "b.parquet", NEW)
+    folder = build(config_for(tmp_path, corpus), lambda _: LetterCounter()).folder
+    with pytest.raises(Crash):  # and while captions were being added to it, too
+        build(config_for(tmp_path, corpus, more), lambda _: LetterCounter(crash_at=0))
+    assert (folder / "plan.json").exists()
+    manifest = (folder / "manifest.json").read_bytes()
+    (folder / "manifest.json").unlink()
+    before = contents(folder)
+    for _ in range(2):
+        with pytest.raises(ShardError, match=r"no manifest\.json that names them; restore it"):
+            build(config_for(tmp_path, corpus, more), no_encoder)
+        assert contents(folder) == before
+        (folder / "plan.json").unlink(missing_ok=True)
+        before.pop("plan.json", None)
+    (folder / "manifest.json").write_bytes(manifest)
+    assert build(config_for(tmp_path, corpus, more), lambda _: LetterCounter()).manifest.rows == 9
+    assert list(verify(folder)) == []
+
+
+def test_a_build_killed_before_it_had_a_plan_starts_again(tmp_path: Path) -> None:
+    corpus = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = tmp_path / "shards" / "corpus"
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    (folder / "plan.json.partial").write_text("{")
+    build(config_for(tmp_path, corpus), lambda _: LetterCounter())
+    assert list(verify(folder)) == []
+    assert "plan.json.partial" not in contents(folder)
 
 
 # --- refused ---------------------------------------------------------------------------------------------------------
@@ -237,10 +288,16 @@ def test_an_unfinished_build_of_something_else_is_refused(tmp_path: Path) -> Non
     with pytest.raises(PlanConflict, match=r"an unfinished build with LetterCounter/letters.*, this one has .*/other"):
         build(config_for(tmp_path, corpus), lambda _: LetterCounter("other"))
     other_parts = BuildConfig(corpus=(str(corpus),), name="corpus", out=tmp_path / "shards", rows_per_part=4)
-    with pytest.raises(PlanConflict, match=f"or other settings; .*delete {folder / 'plan.json'} to give it up"):
+    with pytest.raises(
+        PlanConflict, match=f"or other settings; .*delete {folder / 'plan.json'} and the parts beside it to give"
+    ):
         build(other_parts, lambda _: LetterCounter())
     assert contents(folder) == before
     (folder / "plan.json").unlink()
+    with pytest.raises(ShardError, match=r"captions-00000\.parquet and 3 more, named like files of an index"):
+        build(config_for(tmp_path, corpus), lambda _: LetterCounter("other"))
+    for path in folder.glob("*-0*"):
+        path.unlink()
     other = LetterCounter("other")
     build(config_for(tmp_path, corpus), lambda _: other)
     assert embedded(other) == DIFFERENT  # nothing of what was given up is taken for its own
@@ -255,7 +312,9 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, plan: bytes) -> None:
     path = tmp_path / "shards" / "corpus" / "plan.json"
     path.parent.mkdir(parents=True)
     path.write_bytes(plan)
-    with pytest.raises(PlanConflict, match=f"{path}: unreadable .*; delete it to give up the unfinished build"):
+    with pytest.raises(
+        PlanConflict, match=f"{path}: unreadable .*; delete {path} and the parts beside it to give it up"
+    ):
         build(config_for(tmp_path, corpus), lambda _: LetterCounter())
 
 

@@ -12,15 +12,18 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Builder, LetterCounter, contents, write_captions
 
+from build_index import pipeline
+from build_index.__main__ import main as build_command
 from build_index.compact import compact
 from build_index.concept_stage import least_captions
 from build_index.config import BuildConfig
 from build_index.errors import CorpusError
 from build_index.export import export_cased
+from build_index.faiss_index import Searcher
 from build_index.language import Language
 from build_index.pipeline import BuildReport, build
 from build_index.quality import exact_search, measure_quality, sample_queries
-from shards import IndexBusy, NoIndex, PlanConflict, ShardError, layout, open_index, verify
+from shards import IndexBusy, PlanConflict, ShardDamaged, ShardError, layout, open_index, verify
 from shards.__main__ import main as shards_command
 from shards.manifest import Manifest
 from shards.removal import remove
@@ -236,6 +239,13 @@ def test_a_writer_killed_between_manifest_and_tidying_is_tidied_after(tmp_path: 
 # --- second thoughts -------------------------------------------------------------------------------------------------
 
 
+def flip(path: Path) -> None:
+    """Turn one bit at the end of a file; twice, and it is as before."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
 def removed(folder: Path, **what: str | None) -> tuple[Manifest, int]:
     return remove(folder, **{"source": None, "pattern": None, **what})
 
@@ -276,58 +286,63 @@ def test_an_append_after_a_removal_keeps_it_removed(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
     removed(folder, pattern="retriever")
-    write_captions(tmp_path / "b.parquet", ["a windmill", CAPTIONS[0]])
+    write_captions(tmp_path / "b.parquet", ["a windmill", CAPTIONS[2]])
     report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
-    assert report.embedded == 1
+    assert (report.embedded, report.back, report.notes) == (1, 0, ())
     assert open_index(folder).removed.tolist() == [0, 1]
     assert "golden retriever" not in said_words(folder)
     assert "windmill" in said_words(folder)
 
 
-def test_compacting_embeds_nothing_and_numbers_anew(tmp_path: Path) -> None:
+def test_a_removed_caption_that_is_appended_is_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In its old row, since no two rows of an index hold the same caption; nothing is embedded."""
     write_captions(tmp_path / "a.parquet", CAPTIONS)
-    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), rows_per_part=2).folder
-    before = open_index(folder)
-    kept = before.vectors([3, 4, 5])
-    ids = range(before.manifest.concepts.rows)
-    words = dict(zip(before.concepts.words(ids), before.concepts.vectors(ids), strict=True))
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    words = said_words(folder)
     removed(folder, pattern="retriever|pisa")
-    assert compact(folder) == (6, 3)
-    after = open_index(folder)
-    assert after.captions(range(3)) == CAPTIONS[3:]
-    np.testing.assert_array_equal(after.vectors(range(3)), kept)
-    for number, word in enumerate(after.concepts.words(range(after.manifest.concepts.rows))):
-        np.testing.assert_array_equal(after.concepts.vectors([number])[0], words[word])
-    assert after.manifest.tally.refused == {"removed": 3}
-    assert not after.removed.size
+    write_captions(tmp_path / "b.parquet", [CAPTIONS[1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
+        flags = ["--name", "corpus", "--out", str(tmp_path / "shards"), "--workers", "1"]
+        assert build_command(["--append", str(tmp_path / "b.parquet"), *flags]) == 0
+    said = capsys.readouterr().out
+    assert "note: 1 removed captions are back, since a source holds them; shards remove takes them out again" in said
+    assert "6 captions, 0 embedded now; " in said
+    index = open_index(folder)
+    assert index.removed.tolist() == [0, 2]
+    assert index.counts().tolist() == [1, 2, 1, 1, 1, 1]
+    assert said_words(folder)["golden retriever"] == ("phrase", 1)
+    assert Searcher(index).search(index.vectors([1]), 1)[1].tolist() == [[1]]
     assert list(verify(folder)) == []
-    assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
-
-
-def test_compacting_from_inside_and_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_captions(tmp_path / "a.parquet", CAPTIONS)
-    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
-    removed(folder, pattern="pisa")
-    monkeypatch.chdir(folder)
-    assert compact(Path()) == (6, 5)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "link").symlink_to(folder)
-    removed(folder, pattern="bus")
-    assert compact(tmp_path / "link") == (5, 3)
-    assert (tmp_path / "link").is_symlink()
-    assert open_index(folder).captions(range(3)) == [CAPTIONS[row] for row in (0, 1, 4)]
+    write_captions(tmp_path / "c.parquet", [CAPTIONS[0], CAPTIONS[2]])
+    assert build_with(tmp_path, append=(str(tmp_path / "c.parquet"),)).back == 2
+    assert open_index(folder).manifest.removed is None
+    assert said_words(folder) == words
     assert list(verify(folder)) == []
+    assert sorted(contents(folder)) == sorted(
+        {file.name for file in open_index(folder).manifest.files()} | {"manifest.json"}
+    )
 
 
-def test_a_compaction_killed_between_its_renames_is_taken_up(tmp_path: Path) -> None:
+def test_counts_that_are_damaged_are_not_carried_on(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
-    removed(folder, pattern="bus")
-    folder.rename(folder.with_name("corpus.before-compacting"))
-    assert compact(folder) == (6, 4)
-    removed(folder, pattern=".")
-    with pytest.raises(NoIndex, match="every caption was removed"):
-        compact(folder)
+    flip(folder / "counts.0001.npy")
+    with pytest.raises(ShardDamaged, match=r"counts\.0001\.npy: SHA-256"):
+        build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
+    flip(folder / "counts.0001.npy")
+    assert build_with(tmp_path, append=(str(tmp_path / "b.parquet"),)).manifest.rows == 7
+
+
+def test_an_append_keeps_the_name_of_a_folder_that_was_renamed(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    folder.rename(folder.with_name("renamed"))
+    report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),), name="renamed")
+    assert report.folder == folder.with_name("renamed")
+    assert report.manifest.name == "corpus"
 
 
 # --- what comes out --------------------------------------------------------------------------------------------------
@@ -362,6 +377,35 @@ def test_the_cased_export_reads_as_their_code_reads_it(tmp_path: Path) -> None:
     assert distances[0, 0] == pytest.approx(1.0, abs=1e-3)
     np.testing.assert_allclose(vectors[0, 0], query[0], atol=1e-3)
     assert table["caption"].to_pylist() == [caption for caption in CAPTIONS if "map" not in caption]
+
+
+def test_an_export_that_is_killed_leaves_no_ids_beside_other_captions(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased").folder
+    removed(folder, pattern="bus")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("build_index.export.write_faiss", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_cased(open_index(folder))
+    assert [path.name for path in (folder / "cased").iterdir()] == ["metadata"]
+    export_cased(open_index(folder))
+    assert faiss.read_index(str(folder / "cased/text.index")).ntotal == 4
+
+
+def test_an_export_that_is_older_than_the_index_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    report = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased")
+    assert report.notes == ()
+    folder = report.folder
+    assert shards_command(["remove", str(folder), "--matching", "bus"]) == 0
+    assert f"note: {folder}/cased still holds them; run build_index with --export cased" in capsys.readouterr().out
+    report = build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
+    assert report.notes == (f"{folder}/cased is older than the index now; --export cased makes it anew",)
+    assert faiss.read_index(str(folder / "cased/text.index")).ntotal == 6
+    assert shards_command(["compact", str(folder)]) == 0
+    assert f"note: {folder}/cased was made anew" in capsys.readouterr().out
+    assert faiss.read_index(str(folder / "cased/text.index")).ntotal == 5
 
 
 def test_the_export_flag(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from build_index.__main__ import main as build_main
 from labeler import inputs
 from labeler.__main__ import main as label_main
 from labeler.exports import read_record
-from shards import layout, verify
+from shards import commands, layout, verify
+from shards.parts import write_array
 
 MAINS = {"build_index": "build_index.__main__", "labeler": "labeler.__main__", "search": "build_index.search"}
 
@@ -199,6 +200,20 @@ def test_labels_on_a_full_disk_are_whole_or_not_there(
             assert {name.replace(".json", suffix) for suffix in (".png", ".overlay.jpg")} <= full.keys()
     assert label_main([*flags, str(full_disk)]) == 0
     assert everything(full_disk) == whole
+
+
+@pytest.mark.parametrize("rows", [300, 100_000])
+def test_an_array_on_a_full_disk(tmp_path: Path, rows: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """NumPy's own `tofile` raises an error without a number, which nobody can tell from a bug."""
+    path = tmp_path / "vectors-00000.npy"
+    array = np.resize(np.arange(100, dtype="<f2"), (rows, 27))
+    with files_of_at_most(5_000):
+        assert commands.run(lambda: write_array(path, array).bytes) == 2
+    error = capsys.readouterr().err
+    assert error == f"error: {path}: File too large; make room, then run the same command again\n"
+    assert list(tmp_path.iterdir()) == []
+    write_array(path, array)
+    np.testing.assert_array_equal(np.load(path), array)
 
 
 def test_an_index_on_a_full_disk_is_finished_by_the_next_run(

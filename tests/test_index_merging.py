@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Crash, LetterCounter, write_captions
-from test_builder_extras import CAPTIONS, build_with, said_words
+from test_builder_extras import CAPTIONS, build_with, flip, said_words
 
 from build_index import pipeline
 from build_index.__main__ import main
 from build_index.config import BuildConfig
 from build_index.merging import merge
 from build_index.pipeline import BuildReport
-from shards import EncoderMismatch, Index, NoIndex, PlanConflict, ShardError, open_index, verify
+from shards import EncoderMismatch, Index, NoIndex, PlanConflict, ShardDamaged, ShardError, open_index, verify
 from shards.removal import remove
 
 SHARES = [CAPTIONS[:4], ["a windmill", *CAPTIONS[2:5]], [*CAPTIONS[4:], "a windmill", "a windmill", "a red kite"]]
@@ -128,6 +128,17 @@ def test_a_merge_that_was_killed_is_begun_again(tmp_path: Path, monkeypatch: pyt
     merged(tmp_path)
     assert list(verify(whole)) == []
     assert not (whole / "plan.json").exists()
+
+
+@pytest.mark.parametrize("name", ["vectors-00000.npy", "concept-vectors-00000.npy", "counts.0001.npy"])
+def test_damage_is_not_made_sound_by_merging(tmp_path: Path, name: str) -> None:
+    share(tmp_path, 0)
+    path = share(tmp_path, 1).folder / name
+    flip(path)
+    with pytest.raises(ShardDamaged, match=f"^{path}: SHA-256"):
+        merged(tmp_path)
+    flip(path)
+    assert list(verify(merged(tmp_path).folder)) == []
 
 
 def crash(*_: object) -> None:

@@ -323,6 +323,15 @@ def test_lists_that_are_damaged_are_trained_again(tmp_path: Path, corpora: tuple
     assert list(verify(index.folder)) == []
 
 
+def test_lists_with_one_bit_turned_are_trained_again(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    """FAISS reads them; grown, they would be sound by the new manifest."""
+    path = built(tmp_path, corpora[0]).folder / "captions.0001.faiss"
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+    assert learned_of(built(tmp_path, *corpora)).rows == 460
+
+
 def test_a_search_index_of_another_kind_than_the_manifest_says(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     index = built(tmp_path, corpora[0])
     flat = faiss_index.flat_index(27)

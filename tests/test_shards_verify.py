@@ -504,6 +504,24 @@ def test_the_command_verifies_every_index_of_a_folder(
     assert said[1:] == [f"{second}: sound (9 rows, 11 files)"]
 
 
+@pytest.mark.parametrize(
+    ("action", "code", "said"), [("verify", 2, ": sound (9 rows"), ("info", 2, "  rows       9 in")]
+)
+def test_one_index_that_cannot_be_read_does_not_hide_the_others(
+    build_index_of: Builder, capsys: pytest.CaptureFixture[str], action: str, code: int, said: str
+) -> None:
+    first, second, third = (build_index_of(CAPTIONS, name=name).folder for name in ("first", "second", "third"))
+    newer = (first / "manifest.json").read_text("utf-8").replace('"version": 1', '"version": 2')
+    (first / "manifest.json").write_text(newer, "utf-8")
+    (second / "vectors-00000.npy").unlink()
+    assert main([action, str(first.parent)]) == code
+    output = capsys.readouterr()
+    errors = [line.split(": ")[1] for line in (output.err + output.out).splitlines() if line.startswith(("err", "dam"))]
+    assert errors == [str(first / "manifest.json"), str(second / "vectors-00000.npy")]
+    assert str(third) in output.out
+    assert said in output.out
+
+
 def test_the_command_refuses_what_is_no_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'none'}: no such folder")

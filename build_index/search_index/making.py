@@ -14,7 +14,8 @@ from build_index.search_index.scan import Scan
 from build_index.search_index.state import Learned, SearchState, state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, tune
-from shards import Index
+from shards import Index, ShardDamaged
+from shards.reader import require_intact
 
 TUNING_QUERIES = 512
 
@@ -96,8 +97,9 @@ def _grown(
     if options.index_bytes and bytes_now > options.index_bytes and learned.dimensions > DIMENSIONS_STEP:
         return None
     try:
-        lists = Lists.of(faiss.read_index(str(earlier.faiss_path), faiss.IO_FLAG_MMAP_IFC))
-    except (RuntimeError, ValueError):  # damaged: the vectors are there to learn from
+        path = require_intact(earlier.folder, earlier.manifest.index.file)
+        lists = Lists.of(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+    except (RuntimeError, ValueError, ShardDamaged):  # damaged: the vectors are there to learn from
         return None
     shape = lists.basis.shape, lists.count, lists.values.ntotal
     if shape != ((learned.dimensions, vectors.dimension), learned.lists, earlier.manifest.rows):

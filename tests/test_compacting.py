@@ -1,0 +1,174 @@
+"""Compacting: nothing is embedded, damage stays damage, and killed at any moment nothing is lost or comes back."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import contents, write_captions
+from test_builder_extras import CAPTIONS, build_with, flip, removed
+
+from build_index.compact import compact
+from shards import IndexBusy, NoIndex, ShardDamaged, ShardError, open_index, open_indexes, verify
+from shards.leftovers import before_of
+from shards.removal import remove
+
+
+def test_compacting_embeds_nothing_and_numbers_anew(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), rows_per_part=2).folder
+    before = open_index(folder)
+    kept = before.vectors([3, 4, 5])
+    ids = range(before.manifest.concepts.rows)
+    words = dict(zip(before.concepts.words(ids), before.concepts.vectors(ids), strict=True))
+    removed(folder, pattern="retriever|pisa")
+    assert compact(folder) == (6, 3)
+    after = open_index(folder)
+    assert after.captions(range(3)) == CAPTIONS[3:]
+    np.testing.assert_array_equal(after.vectors(range(3)), kept)
+    for number, word in enumerate(after.concepts.words(range(after.manifest.concepts.rows))):
+        np.testing.assert_array_equal(after.concepts.vectors([number])[0], words[word])
+    assert after.manifest.tally.refused == {"removed": 3}
+    assert not after.removed.size
+    assert list(verify(folder)) == []
+    assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
+
+
+def test_compacting_from_inside_and_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="pisa")
+    monkeypatch.chdir(folder)
+    assert compact(Path()) == (6, 5)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(folder)
+    removed(folder, pattern="bus")
+    assert compact(tmp_path / "link") == (5, 3)
+    assert (tmp_path / "link").is_symlink()
+    assert open_index(folder).captions(range(3)) == [CAPTIONS[row] for row in (0, 1, 4)]
+    assert list(verify(folder)) == []
+
+
+def test_a_compaction_killed_between_its_renames_is_taken_up(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    folder.rename(folder.with_name("corpus.before-compacting"))
+    assert compact(folder) == (6, 4)
+    removed(folder, pattern=".")
+    with pytest.raises(NoIndex, match="every caption was removed"):
+        compact(folder)
+
+
+def crashing_at(patch: pytest.MonkeyPatch, number: int) -> list[str]:
+    """Let the n-th renaming or deletion of a folder, or of something in it, crash; returns what was done until then."""
+    done: list[str] = []
+
+    def counted(name: str, act: Callable[..., Any]) -> Callable[..., Any]:
+        def crashing(path: Path, *rest: Any, **options: Any) -> Any:
+            if not Path(path).exists():
+                return None  # nothing to delete
+            if len(done) == number:
+                if name == "rmtree":  # which is killed at any of its files
+                    next(Path(path).glob("manifest.json")).unlink()
+                raise KilledError
+            done.append(name)
+            return act(path, *rest, **options)
+
+        return crashing
+
+    patch.setattr(Path, "rename", counted("rename", Path.rename))
+    patch.setattr(shutil, "rmtree", counted("rmtree", shutil.rmtree))
+    return done
+
+
+class KilledError(BaseException):
+    """As SIGKILL, but for what `finally` would still do."""
+
+
+@pytest.mark.parametrize("after", ["compact", "append", "remove"])
+def test_a_compaction_killed_anywhere_is_survived(tmp_path: Path, after: str) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    for number in range(10):
+        out = tmp_path / str(number)
+        folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), out=out, export="cased").folder
+        (folder / "notes.txt").write_text("mine")
+        (folder / "more").mkdir()
+        (folder / "more" / "captions-00000.parquet").write_text("mine as well")
+        removed(folder, pattern="bus")
+        with pytest.MonkeyPatch.context() as patch:
+            done = crashing_at(patch, number)
+            try:
+                compact(folder)
+            except KilledError:
+                pass
+            else:
+                break  # there was nothing more to crash at
+        (index,) = open_indexes(out) if folder.exists() else [open_index(before_of(folder))]
+        assert index.manifest.rows - len(index.removed) == 4
+        if after == "append":
+            build_with(tmp_path, append=(str(tmp_path / "b.parquet"),), out=out)
+        elif after == "remove":
+            remove(folder, None, "pisa")
+        compact(folder)
+        removed(folder, pattern="map")
+        assert compact(folder)[1] == {"compact": 3, "append": 4, "remove": 2}[after]
+        assert [path.name for path in out.iterdir()] == ["corpus"]
+        assert (folder / "notes.txt").read_text() == "mine"
+        assert (folder / "more" / "captions-00000.parquet").read_text() == "mine as well"
+        assert list(verify(folder)) == []
+    assert done == ["rename"] * 5 + ["rmtree"]
+
+
+def test_a_compaction_at_work_is_not_disturbed(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    met: list[str] = []
+    rename = Path.rename
+
+    def meanwhile(path: Path, target: Path) -> None:
+        rename(path, target)
+        for change in (lambda: compact(folder), lambda: remove(folder, None, "map")):
+            with pytest.raises(IndexBusy, match=f"^{folder}: another program") as refused:
+                change()
+            met.append(str(refused.value))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rename", meanwhile)
+        assert compact(folder) == (6, 4)
+    assert len(met) == 4
+    assert list(verify(folder)) == []
+
+
+def test_what_both_folders_hold_is_not_overwritten(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    shutil.copytree(folder, before_of(folder))
+    for place in (folder, before_of(folder)):
+        (place / "notes.txt").write_text(place.name)
+    with pytest.raises(ShardError, match=r"before-compacting/notes\.txt: left by a compaction .* delete one$"):
+        compact(folder)
+    (folder / "notes.txt").unlink()
+    compact(folder)
+    assert (folder / "notes.txt").read_text() == "corpus.before-compacting"
+
+
+@pytest.mark.parametrize(
+    "name", ["captions-00000.parquet", "vectors-00000.npy", "concept-vectors-00000.npy", "counts.0001.npy"]
+)
+def test_damage_is_not_made_sound_by_compacting(tmp_path: Path, name: str) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    flip(folder / name)
+    before = contents(folder)
+    with pytest.raises(ShardDamaged, match=f"^{folder / name}: "):
+        compact(folder)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
+    flip(folder / name)
+    assert compact(folder) == (6, 4)
