@@ -18,6 +18,9 @@ TASKS_INTERFACE = "label-studio.xml"
 RESERVED = frozenset([COCO_FILE, PANOPTIC_FILE, TASKS_FILE])
 """JSON files of the whole run: no picture's labels may be called so."""
 
+OF_A_PICTURE = (".json", ".png", ".overlay.jpg")
+"""What a picture's outputs end in, after its stem."""
+
 SCHEMA_VERSION = 1
 
 
