@@ -144,11 +144,17 @@ def to_pixels(picture: NDArray[np.uint8] | Image.Image | Path | str) -> NDArray[
 
     Raises:
         PictureError: it cannot be read, or is an array of another shape or type.
+        TypeError: it is nothing of all these.
     """
     if isinstance(picture, (str, Path)):
         return load_picture(Path(picture))
     if isinstance(picture, Image.Image):
         return picture_of(picture, "the picture")
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(
+            f"{type(picture).__name__} is no picture; give the path of a file, a picture of Pillow's, or an array "
+            "uint8 [height, width, 3], RGB"
+        )
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise PictureError(
             f"an array {picture.dtype} {list(picture.shape)} is no picture; give uint8 [height, width, 3], RGB"
