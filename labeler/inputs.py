@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -177,22 +178,19 @@ def _require_writable(out: Path) -> None:
 
 
 def _require_apart(files: list[PictureFile], out: Path) -> None:
-    """Refuse to write labels over pictures before anything is written."""
-    folders: dict[Path, str] = {}
+    """Refuse to write labels over pictures before anything is written.
 
-    def place(path: Path) -> tuple[str, str]:
-        """Where a name stands: a link counts for itself, for it is what would be replaced."""
-        if path.parent not in folders:
-            folders[path.parent] = os.path.realpath(path.parent)  # resolve() fails on circles
-        return folders[path.parent], path.name
-
-    pictures = {place(file.path) for file in files}
+    A picture that is a link counts for itself, for the link is what would be replaced.
+    """
+    real = cache(os.path.realpath)  # of folders; resolve() fails on circles
+    pictures = {(real(file.path.parent), file.path.name) for file in files}
     for file in files:
-        outputs = [out / f"{file.stem}{suffix}" for suffix in OF_A_PICTURE]
-        for output in (*outputs, out / PANOPTIC_FOLDER / f"{file.stem}.png"):
-            if not file.trouble and place(output) in pictures:
+        folder, _, name = file.stem.rpartition("/")
+        outputs = [(f"{out}/{folder}", f"{name}{suffix}") for suffix in OF_A_PICTURE]
+        for parent, output in (*outputs, (f"{out}/{PANOPTIC_FOLDER}/{folder}", f"{name}.png")):
+            if not file.trouble and (real(parent), output) in pictures:
                 raise InputError(
-                    f"--out {out}: labels of {file.path} would be written over the picture {output}; "
+                    f"--out {out}: labels of {file.path} would be written over the picture {Path(parent, output)}; "
                     "choose another folder"
                 )
 
