@@ -102,14 +102,14 @@ def pick_device(device: str) -> str:
     """`auto` means CUDA where there is some.
 
     Raises:
-        EncoderError: there is no such device.
+        EncoderError: there is no such device, or one that holds no numbers.
     """
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise EncoderError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()  # some, as `meta`, take shapes but hold no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise EncoderError(f"--device {device}: torch has no such device here; use auto, cpu, cuda or mps") from error
     return device

@@ -73,7 +73,8 @@ def _summary(report: "RunReport", config: LabelConfig, preset: str, seconds: flo
         ]
     if report.left_out:
         lines.append(f"  {report.left_out:,} pictures there were labelled under other conditions, and are left out")
-    if not report.interrupted and (config.out / REPORT_FILE).exists():
+    labels = report.labelled + report.finished_before  # without any, a page there tells of other runs
+    if labels and not report.interrupted and (config.out / REPORT_FILE).exists():
         lines.append(f"  look at {config.out / REPORT_FILE}")
     if preset == UNTRAINED:
         lines.append("  these networks are untrained: outlines and names show that everything runs, and mean nothing")

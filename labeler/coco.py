@@ -12,9 +12,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 from labeler.drawing import colour_of
-from labeler.exports import COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, Census
+from labeler.exports import COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, Census, Record
 from labeler.labeled import to_annotation
 from labeler.outputs import file_bytes
 from shards.files import write_bytes, write_whole
@@ -61,7 +62,7 @@ def write_panoptic(census: Census) -> Path:
 
     def annotations() -> Iterable[dict[str, Any]]:
         for image, entry, record in census.records():
-            write_ids(census.path(entry, ".png"), census.out / PANOPTIC_FOLDER / f"{entry.stem}.png")
+            write_ids(ids_of(census.path(entry, ".png"), record), census.out / PANOPTIC_FOLDER / f"{entry.stem}.png")
             yield {
                 "image_id": image,
                 "file_name": f"{entry.stem}.png",
@@ -86,10 +87,21 @@ def write_panoptic(census: Census) -> Path:
     return path
 
 
-def write_ids(mask: Path, target: Path) -> None:
-    """Write a palette mask as COCO's panoptic PNGs are: a segment's number becomes R + 256 G + 256^2 B."""
-    with Image.open(mask) as opened:
-        ids = np.asarray(opened).astype(np.int64)  # [H, W]
+def ids_of(mask: Path, record: Record) -> NDArray[np.int64]:
+    """The segments' numbers, int64 [H, W]: from the palette mask, or from the record where that is lost or damaged."""
+    try:
+        with Image.open(mask) as opened:
+            return np.asarray(opened).astype(np.int64)
+    except OSError:
+        ids = np.zeros((record.picture.height, record.picture.width), np.int64)
+        for region in record.segments:
+            rle = {"size": list(region.rle.size), "counts": region.rle.counts.encode()}
+            ids[coco_mask.decode(rle).astype(bool)] = region.id
+        return ids
+
+
+def write_ids(ids: NDArray[np.int64], target: Path) -> None:
+    """Write numbers of segments as COCO's panoptic PNGs are: a number becomes R + 256 G + 256^2 B."""
     target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, file_bytes(Image.fromarray(to_colours(ids)), "PNG"))
 

@@ -13,6 +13,10 @@ MOST_PIXELS = 4096
 """Of a picture's short side inside the networks: a square has 85,000 patches of 14 by then, all compared with all."""
 
 
+MOST_TOGETHER = 65_536
+"""Pictures that are searched together; all their regions are in memory at a time."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelerConfig(SegmentNumbers, NamingNumbers):
     """What a picture's labels depend on."""
@@ -46,11 +50,10 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
     def __post_init__(self) -> None:
         SegmentNumbers.__post_init__(self)
         NamingNumbers.__post_init__(self)
-        for name, most in (("short_side", MOST_PIXELS), ("batch_size", None), ("window", MOST_PIXELS)):
+        for name, most in (("short_side", MOST_PIXELS), ("batch_size", MOST_TOGETHER), ("window", MOST_PIXELS)):
             value = getattr(self, name)
-            if value is not None and (value < 1 or (most is not None and value > most)):
-                bounds = "at least 1" if most is None else f"1 to {most}"
-                raise ValueError(f"--{name.replace('_', '-')} {value}: must be {bounds}")
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be 1 to {most}")
 
     @property
     def recipe(self) -> Recipe:

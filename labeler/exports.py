@@ -18,15 +18,19 @@ TASKS_INTERFACE = "label-studio.xml"
 RESERVED = frozenset([COCO_FILE, PANOPTIC_FILE, TASKS_FILE])
 """JSON files of the whole run: no picture's labels may be called so."""
 
+OF_A_PICTURE = (".json", ".png", ".overlay.jpg")
+"""What a picture's outputs end in, after its stem."""
+
 SCHEMA_VERSION = 1
 
 
 class Picture(msgspec.Struct):
-    """Where a picture was, and its sides in pixels."""
+    """Where a picture was, its sides in pixels, and the digest of its bytes; records of old have none."""
 
     path: str
     width: int
     height: int
+    sha256: str = ""
 
 
 class Word(msgspec.Struct):
@@ -122,22 +126,40 @@ class Census:
 def take_census(out: Path, made_by: dict[str, Any]) -> Census:
     """Go through a folder of labels once.
 
+    Where two records are of one picture, the one that was written last counts: a picture's outputs are called otherwise
+    once another picture of its name, but for the suffix, has come.
+
     Args:
         out: the folder.
         made_by: of the run, from `describe_run`; pictures with another one are left out.
     """
-    entries, labels, left_out = [], Counter[str](), 0
-    for file in out.rglob("*.json"):
+    entries, labels, left_out = dict[str, Entry](), Counter[str](), 0
+    for file in sorted(out.rglob("*.json"), key=_age):
         record = None if file.name in RESERVED and file.parent == out else read_record(file)
         if record is None:
             continue
         if record.made_by != made_by:
             left_out += 1
             continue
-        labels.update(segment.label for segment in record.segments)
+        older = entries.get(record.picture.path)
+        if older is not None:
+            labels.subtract(_labels_of(read_record(out / f"{older.stem}.json")))
+        labels.update(_labels_of(record))
         stem = file.relative_to(out).as_posix().removesuffix(".json")
-        entries.append(Entry(stem, record.picture.path, record.picture.width, record.picture.height))
-    return Census(out, made_by, tuple(sorted(entries, key=lambda entry: entry.name)), labels, left_out)
+        entries[record.picture.path] = Entry(stem, record.picture.path, record.picture.width, record.picture.height)
+    return Census(out, made_by, tuple(sorted(entries.values(), key=lambda entry: entry.name)), +labels, left_out)
+
+
+def _age(file: Path) -> tuple[int, str]:
+    """By this files are sorted: those written last are last."""
+    try:
+        return file.stat().st_mtime_ns, file.as_posix()
+    except OSError:  # a link that leads nowhere
+        return 0, file.as_posix()
+
+
+def _labels_of(record: Record | None) -> list[str]:
+    return [] if record is None else [segment.label for segment in record.segments]
 
 
 def read_record(file: Path) -> Record | None:

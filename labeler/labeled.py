@@ -93,6 +93,8 @@ class LabeledImage:
         Raises:
             ValueError: there is no such name; they count from 0.
         """
+        if not 0 <= i < len(self.labels):
+            raise ValueError(f"there is no segment {i}; they count from 0, to {len(self.labels) - 1} here")
         return self.segments.mask(i + 1)
 
     def overlay(self, picture: NDArray[np.uint8] | Image.Image | Path | str | None = None) -> Image.Image:

@@ -1,7 +1,9 @@
 """How pictures are named: the method, and the weight of everything that speaks for a word."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
+
+from segmenter.config import LARGEST
 
 
 class Naming(Enum):
@@ -70,6 +72,10 @@ class NamingNumbers:
             raise ValueError(f"--neighbours {self.neighbours}: must be at least 1")
         if self.direct < 0:
             raise ValueError(f"--direct {self.direct}: must be 0 or more")
+        for each in fields(NamingNumbers):
+            value = getattr(self, each.name)
+            if isinstance(value, float) and not -LARGEST <= value <= LARGEST:  # not-a-number is nowhere between
+                raise ValueError(f"--{each.name.replace('_', '-')} {value}: must be -{LARGEST:,} to {LARGEST:,}")
         for name in ("gate", "least_score"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 0 to 1")

@@ -1,7 +1,9 @@
 """One JSON, one palette PNG and one overlay JPEG per picture; the JSON comes last and says that all is there."""
 
+import errno
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from PIL import Image, PngImagePlugin
 from pycocotools import mask as coco_mask
 
 from labeler.drawing import colour_of, draw_overlay
-from labeler.exports import SCHEMA_VERSION
+from labeler.exports import OF_A_PICTURE, SCHEMA_VERSION, Picture, read_record
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.pipeline import Labeler
+from segmenter import PictureError
 from shards import UserError
 from shards.files import write_bytes
 from shards.manifest import PROGRAM
@@ -22,6 +25,9 @@ from shards.manifest import PROGRAM
 OVERLAY_QUALITY = 90
 DECIMALS = 6
 """Digits of scores: more would be float noise."""
+
+OF_A_NAME = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EISDIR])
+"""Errors that one picture's name alone brings about: too long, not to be written, or a folder has it already."""
 
 
 def describe_run(labeler: Labeler) -> dict[str, Any]:
@@ -37,16 +43,33 @@ def describe_run(labeler: Labeler) -> dict[str, Any]:
 
 
 def is_finished(out: Path, file: PictureFile, made_by: dict[str, Any]) -> bool:
-    """Whether an earlier run wrote this picture's labels under the same conditions."""
-    try:
-        found = json.loads(_path(out, file, ".json").read_text("utf-8"))
-    except (OSError, ValueError):
+    """Whether an earlier run wrote this picture's labels under the same conditions, and all of them are still there.
+
+    A picture is the same if its path and its bytes are. Records without a digest tell pictures by path and size.
+    """
+    record = None if file.trouble else read_record(_path(out, file, ".json"))
+    if record is None or record.made_by != made_by or record.picture.path != file.name:
         return False
-    return isinstance(found, dict) and found.get("made_by") == made_by
+    if not all(_path(out, file, suffix).is_file() for suffix in OF_A_PICTURE):
+        return False
+    return record.picture.sha256 == file.digest() if record.picture.sha256 else _has_size(file, record.picture)
+
+
+def _has_size(file: PictureFile, recorded: Picture) -> bool:
+    try:
+        height, width, _ = file.read().shape
+    except PictureError:
+        return False
+    return (width, height) == (recorded.width, recorded.height)
 
 
 def write_outputs(
-    out: Path, file: PictureFile, picture: NDArray[np.uint8], labeled: LabeledImage, made_by: dict[str, Any]
+    out: Path,
+    file: PictureFile,
+    picture: NDArray[np.uint8],
+    labeled: LabeledImage,
+    made_by: dict[str, Any],
+    sha256: str = "",
 ) -> None:
     """Write the three files of a picture, each whole or not at all.
 
@@ -56,14 +79,38 @@ def write_outputs(
         picture: uint8 [H, W, 3] RGB.
         labeled: its segments and their names.
         made_by: from `describe_run`.
+        sha256: digest of the picture's bytes, in hexadecimal digits; empty where it is not known.
 
     Raises:
+        PictureError: files cannot be called as the picture is.
         UserError: there can be no folder for them.
     """
+    try:
+        _write_outputs(out, file, picture, labeled, made_by, sha256)
+    except OSError as error:
+        if error.errno not in OF_A_NAME:
+            raise
+        for suffix in OF_A_PICTURE:
+            with suppress(OSError):
+                _path(out, file, suffix).unlink()
+        reason = f"no labels can be called {file.stem} ({error.strerror}); rename the picture"
+        raise PictureError(f"{file.path}: {reason}") from error
+
+
+def _write_outputs(
+    out: Path,
+    file: PictureFile,
+    picture: NDArray[np.uint8],
+    labeled: LabeledImage,
+    made_by: dict[str, Any],
+    sha256: str,
+) -> None:
     json_path = _path(out, file, ".json")
     try:
         json_path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        if error.errno in OF_A_NAME:
+            raise
         reason = f"no folder can be made ({error.strerror}); choose another --out"
         raise UserError(f"{json_path.parent}: {reason}") from error
     json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
@@ -73,16 +120,17 @@ def write_outputs(
     overlay = Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
     write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
     write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))
-    content = json.dumps(to_json(file.name, labeled, made_by), indent=1, ensure_ascii=False) + "\n"
+    content = json.dumps(to_json(file.name, labeled, made_by, sha256), indent=1, ensure_ascii=False) + "\n"
     write_bytes(json_path, content.encode())
 
 
-def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any]) -> dict[str, Any]:
+def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any], sha256: str = "") -> dict[str, Any]:
     """The labels of a picture as `schema.json` describes them."""
     height, width = labeled.segments.size
+    digest = {"sha256": sha256} if sha256 else {}
     return {
         "version": SCHEMA_VERSION,
-        "picture": {"path": name, "width": width, "height": height},
+        "picture": {"path": name, "width": width, "height": height, **digest},
         "made_by": made_by,
         "segments": regions_of(labeled),
     }

@@ -47,11 +47,11 @@ class Labeler:
         self.config = config
 
     @classmethod
-    def open(cls, index: Path | str = "shards", config: LabelerConfig | None = None, **options: Any) -> "Labeler":
+    def open(cls, index: Path | str | None = None, config: LabelerConfig | None = None, **options: Any) -> "Labeler":
         """Open an index, or a folder of them, and load the networks that go with it.
 
         Args:
-            index: the folder.
+            index: the folder; without it the config's, which is `shards` where nothing else is said.
             config: how pictures are labelled.
             options: instead of a config, fields of one, called as the command's flags are: `method="tag"`,
                 `short_side=336`, `device="cuda"`.
@@ -60,12 +60,15 @@ class Labeler:
             ShardError: there is no index, or one that cannot be used.
             EncoderError: a network cannot be loaded.
             TypeError: there is no such option, or options come beside a config.
-            ValueError: an option has a value that cannot be; the message says which can.
+            ValueError: an option has a value that cannot be; the message says which can. Or the config has an index of
+                its own, and it is another one.
         """
         if config is not None and options:
             raise TypeError(f"give a config or options, not both; found a config and {', '.join(options)}")
-        config = config or config_of(LabelerConfig, {"index": index, **options})
-        retriever = Retriever.open(Path(index))
+        config = config or config_of(LabelerConfig, options)
+        if index is not None:
+            config = _with_index(config, Path(index))
+        retriever = Retriever.open(config.index)
         return cls(load_models(retriever, config), retriever, config)
 
     def label(self, picture: Picture | Image.Image | Path | str) -> LabeledImage:
@@ -75,7 +78,8 @@ class Labeler:
             picture: uint8 [H, W, 3] RGB, a picture of Pillow's, or the path of a file.
 
         Raises:
-            PictureError: the file is no picture that can be read, or the array is of another shape or type.
+            PictureError: the file or Pillow's picture cannot be read, or the array is of another shape or type.
+            TypeError: it is nothing of all these.
         """
         look = self._look(picture)
         (named,) = self._named([look])
@@ -92,6 +96,7 @@ class Labeler:
 
         Raises:
             PictureError: one of them cannot be read. Where that may be, `label` them one by one.
+            TypeError: one of them is nothing that `label` takes.
         """
         threads, together = self.models.threads, self.config.batch_size
         beside = partial(ahead, workers=threads.workers, start=threads.start)
@@ -144,14 +149,21 @@ class Labeler:
             return outline(*seen, self.retriever, self.config)
 
 
+def _with_index(config: LabelerConfig, index: Path) -> LabelerConfig:
+    """A config with an index, unless it has another one already."""
+    if config.index not in (index, LabelerConfig.index):
+        raise ValueError(f"index: found {index}, and {config.index} in the config; give one of them")
+    return replace(config, index=index)
+
+
 def label_picture(
-    picture: Picture | Image.Image | Path | str, index: Path | str = "shards", **options: Any
+    picture: Picture | Image.Image | Path | str, index: Path | str | None = None, **options: Any
 ) -> LabeledImage:
     """Label one picture with an index; for several, open a `Labeler` and keep it.
 
     Args:
         picture: uint8 [H, W, 3] RGB, a picture of Pillow's, or the path of a file.
-        index: an index, or a folder of them.
+        index: an index, or a folder of them; `shards` if none is given.
         options: as for `Labeler.open`.
 
     Raises:

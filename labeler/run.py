@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from labeler.coco import write_coco, write_panoptic
 from labeler.exports import COCO_FILE, PANOPTIC_FILE, REPORT_FILE, TASKS_FILE, take_census
-from labeler.inputs import PictureFile
+from labeler.inputs import PictureFile, shown
 from labeler.label_studio import write_tasks
 from labeler.labeled import UNKNOWN, LabeledImage
 from labeler.outputs import describe_run, is_finished, write_outputs
@@ -22,6 +22,7 @@ from labeler.pipeline import Labeler
 from labeler.report import write_report
 from segmenter import PictureError
 from shards import UserError
+from shards.files import file_info
 
 
 class Bar(Protocol):
@@ -39,7 +40,7 @@ class RunReport:
     Attributes:
         labelled: pictures.
         finished_before: pictures that an earlier run had labelled under the same conditions.
-        refused: one line for each picture that could not be read.
+        refused: one line for each picture that could not be read, or whose labels could not be called as it is.
         labels: how many segments were given each label.
         pixels: of all pictures labelled, and how many of them lie in segments that are unknown.
         seconds: by stage: reading, labelling, writing, exports.
@@ -74,6 +75,21 @@ class RunReport:
         areas = labeled.segments.areas.tolist()
         self.pixels += sum(areas)
         self.unknown_pixels += sum(area for area, name in zip(areas, labeled.names, strict=True) if name == UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Readable:
+    """A picture on its way through the labeler.
+
+    Attributes:
+        file: where it was.
+        pixels: uint8 [H, W, 3], RGB.
+        sha256: digest of its bytes, from before they were read.
+    """
+
+    file: PictureFile
+    pixels: NDArray[np.uint8]
+    sha256: str
 
 
 class Log:
@@ -120,10 +136,10 @@ def label_files(
 def write_exports(
     labeler: Labeler, out: Path, pictures: Path, report: RunReport, *, panoptic: bool = False, label_studio: str = ""
 ) -> None:
-    """Write the files of the whole run, unless they are there and no picture was labelled since.
+    """Write the files of the whole run.
 
     They hold all finished pictures of the folder, those of earlier runs included: in COCO's format, and on a page to
-    look through.
+    look through. Those that an earlier run was asked for and this one is not go, if they would not tell the same.
 
     Args:
         labeler: whose run it was.
@@ -133,20 +149,32 @@ def write_exports(
         panoptic: whether to write COCO's panoptic format, too.
         label_studio: the URL below which Label Studio finds the pictures, to write its tasks, too.
     """
-    wanted = [COCO_FILE, REPORT_FILE, *([PANOPTIC_FILE] if panoptic else []), *([TASKS_FILE] if label_studio else [])]
-    if all((out / name).is_file() for name in wanted) or not out.is_dir():
+    if not out.is_dir():
         return
     with report.timed("exports"):
         census = take_census(out, describe_run(labeler))
         report.left_out = census.left_out
         if not census.entries:
             return
+        before = _digest_of(out / COCO_FILE)
         write_coco(census)
+        if _digest_of(out / COCO_FILE) != before:
+            _remove_exports(out, besides=COCO_FILE)
         write_report(census, pictures)
         if panoptic:
             write_panoptic(census)
         if label_studio:
             write_tasks(census, label_studio)
+
+
+def _digest_of(path: Path) -> str:
+    return file_info(path).sha256 if path.is_file() else ""
+
+
+def _remove_exports(out: Path, besides: str = "") -> None:
+    """Take away files of a whole run that do not tell what lies in the folder."""
+    for name in {COCO_FILE, REPORT_FILE, PANOPTIC_FILE, TASKS_FILE} - {besides}:
+        (out / name).unlink(missing_ok=True)
 
 
 def _label_files(
@@ -157,7 +185,7 @@ def _label_files(
     todo = files if overwrite else [file for file in files if not is_finished(out, file, made_by)]
     report.finished_before = len(files) - len(todo)
     bar.update(report.finished_before)
-    read: deque[tuple[PictureFile, NDArray[np.uint8]]] = deque()  # pictures that are on their way through the labeler
+    read: deque[Readable] = deque()
     with closing(labeler.label_many(_passing(_readable(todo, report, bar, log), read))) as results:
         while True:
             with report.timed("labelling"):
@@ -165,35 +193,40 @@ def _label_files(
             if labeled is None:
                 return
             if not report.labelled:  # from here on they would not tell what lies in the folder
-                for name in (COCO_FILE, REPORT_FILE, PANOPTIC_FILE, TASKS_FILE):
-                    (out / name).unlink(missing_ok=True)
-            file, picture = read.popleft()
-            with report.timed("writing"):
-                write_outputs(out, file, picture, labeled, made_by)
-            report.count(labeled)
-            log.write("labelled", picture=file.name, labels=list(labeled.names))
+                _remove_exports(out)
+            picture = read.popleft()
+            try:
+                with report.timed("writing"):
+                    write_outputs(out, picture.file, picture.pixels, labeled, made_by, picture.sha256)
+            except PictureError as error:
+                _refuse(picture.file, error, report, log)
+            else:
+                report.count(labeled)
+                log.write("labelled", picture=picture.file.name, labels=list(labeled.names))
             bar.update(1)
 
 
-def _passing(
-    pictures: Iterator[tuple[PictureFile, NDArray[np.uint8]]], read: deque[tuple[PictureFile, NDArray[np.uint8]]]
-) -> Iterator[NDArray[np.uint8]]:
+def _passing(pictures: Iterator[Readable], read: deque[Readable]) -> Iterator[NDArray[np.uint8]]:
     """The pixels alone, while `read` keeps what they belong to."""
-    for file, picture in pictures:
-        read.append((file, picture))
-        yield picture
+    for picture in pictures:
+        read.append(picture)
+        yield picture.pixels
 
 
-def _readable(
-    files: list[PictureFile], report: RunReport, bar: Bar, log: Log
-) -> Iterator[tuple[PictureFile, NDArray[np.uint8]]]:
+def _readable(files: list[PictureFile], report: RunReport, bar: Bar, log: Log) -> Iterator[Readable]:
     for file in files:
         try:
             with report.timed("reading"):
+                digest = file.digest()  # first: of a file that changes meanwhile, the next run sees that it did
                 picture = file.read()
         except PictureError as error:
-            report.refused.append(str(error))
-            log.write("refused", picture=file.name, reason=str(error))
+            _refuse(file, error, report, log)
             bar.update(1)
         else:
-            yield file, picture
+            yield Readable(file, picture, digest)
+
+
+def _refuse(file: PictureFile, error: PictureError, report: RunReport, log: Log) -> None:
+    reason = shown(str(error))
+    report.refused.append(reason)
+    log.write("refused", picture=file.name, reason=reason)

@@ -5,6 +5,11 @@ from enum import Enum
 
 from segmenter.segments import MAX_SEGMENTS
 
+LARGEST = 1_000_000
+"""No weight or scale may be more: products of them stay finite in float32."""
+
+SMALLEST = 1e-6
+
 
 class Regions(Enum):
     """Ways of finding regions; each is a row of `pipeline.REGIONS`."""
@@ -57,8 +62,8 @@ class SegmentNumbers:
             raise ValueError(f"min_cells is {self.min_cells}, expected 1 or more")
         if not 0 <= self.alike <= 1:
             raise ValueError(f"alike is {self.alike}, expected 0 to 1")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature is {self.temperature}, expected more than 0")
+        if not SMALLEST <= self.temperature <= LARGEST:  # not-a-number is nowhere between
+            raise ValueError(f"temperature is {self.temperature}, expected {SMALLEST:f} to {LARGEST:,}")
 
 
 @dataclass(frozen=True, kw_only=True)

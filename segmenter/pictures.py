@@ -1,5 +1,7 @@
 """A file becomes pixels: uint8 [H, W, 3], RGB, upright. Hostile and odd files become one clear line instead."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -50,10 +52,10 @@ def load_picture(path: Path) -> npt.NDArray[np.uint8]:
             pixels, or one side more than `MAX_RATIO` times the other.
     """
     path = Path(path)
-    if not path.is_file():  # also keeps a named pipe from waiting for ever
-        found = "a link that leads to no file" if path.is_symlink() else "not a file"
-        raise PictureError(f"{path}: {found}; give the path of a picture")
     try:
+        if not path.is_file():  # also keeps a named pipe from waiting for ever
+            found = "a link that leads to no file" if path.is_symlink() else "not a file"
+            raise PictureError(f"{path}: {found}; give the path of a picture")
         # From an open file, not by name: by name, Pillow maps uncompressed pixels. It then mixes up the sides of turned
         # grey TIFF files, and a file that shrinks meanwhile kills the process.
         with path.open("rb") as file:
@@ -71,9 +73,33 @@ def decode_picture(file: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
         file: its bytes, seekable.
         name: what it is called in messages.
     """
+    with _explained(name), Image.open(file, formats=_formats()) as opened:
+        return picture_of(opened, name)
+
+
+def picture_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    """The pixels of Pillow's picture, upright and in colours as `load_picture` has them: uint8 [H, W, 3].
+
+    Args:
+        image: the picture; its pixels may still have to be decoded.
+        name: what it is called in messages.
+
+    Raises:
+        PictureError: it was closed, is damaged or cut short, or has a size that `load_picture` refuses.
+    """
+    with _explained(name):
+        _check_size(name, *image.size)  # before any pixel is decoded
+        image.load()
+        turn = _turn(image)
+        picture = _to_rgb(image)
+        return np.array(picture if turn is None else picture.transpose(turn))
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turn what Pillow raises into one line."""
     try:
-        with Image.open(file, formats=_formats()) as opened:
-            return picture_of(opened, name)
+        yield
     except PictureError:
         raise
     except UnidentifiedImageError as error:
@@ -84,15 +110,6 @@ def decode_picture(file: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
         raise PictureError(f"{name}: {_one_line(error)} scale it down first") from error
     except Exception as error:  # decoders meet hostile bytes with errors of nearly every type
         raise _unreadable(name, error) from error
-
-
-def picture_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
-    """The pixels of Pillow's picture, upright and in colours as `load_picture` has them: uint8 [H, W, 3]."""
-    _check_size(name, *image.size)  # before any pixel is decoded
-    image.load()
-    turn = _turn(image)
-    picture = _to_rgb(image)
-    return np.array(picture if turn is None else picture.transpose(turn))
 
 
 def _unreadable(name: str, error: Exception) -> PictureError:

@@ -8,12 +8,13 @@ A default, a type and a help text exist once, in the dataclass. A field's metada
 """
 
 import errno
+import numbers
 import os
 import sys
 import types
 import typing
 from argparse import Action, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from pathlib import Path
@@ -35,8 +36,10 @@ OF_THE_MACHINE = {
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
     errno.EROFS: _RIGHTS,
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""A full disk, and folders that may not be read or written: no bugs of ours, wherever they are met; what to do."""
+"""A full disk, folders that may not be read or written, names too long: no bugs of ours, wherever they are met; what to
+do."""
 
 Config = TypeVar("Config")
 
@@ -145,20 +148,50 @@ def config_of(config_type: type[Config], options: dict[str, Any]) -> Config:
 
 
 def _converted(name: str, value: Any, hint: Any) -> Any:
+    if hint is Any:
+        return value
     if typing.get_origin(hint) is tuple:
-        (kind, *_) = typing.get_args(hint)
-        values = (value,) if isinstance(value, (str, os.PathLike)) else tuple(value)
-        return tuple(str(each) if kind is str else _converted(name, each, kind) for each in values)
-    kinds = [kind for kind in (*typing.get_args(hint), hint) if isinstance(kind, type)]  # Path | None has two
-    if isinstance(value, str) and Path in kinds:
-        return Path(value)
-    for kind in kinds:
-        if issubclass(kind, Enum) and value is not None:
-            try:
-                return member_of(kind, value)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from error
-    return value
+        return _several(name, value, typing.get_args(hint)[0])
+    kinds = typing.get_args(hint) or (hint,)  # Path | None has two
+    if value is None and type(None) in kinds:
+        return None
+    (kind,) = (kind for kind in kinds if kind is not type(None))
+    try:
+        return member_of(kind, value) if issubclass(kind, Enum) else _plain(kind, value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{name}: {error}{' or None' if type(None) in kinds else ''}") from error
+
+
+def _several(name: str, value: Any, kind: type) -> tuple[Any, ...]:
+    if not isinstance(value, (str, os.PathLike, Iterable)):
+        raise ValueError(f"{name}: found {value!r}, expected one value or a list of them")
+    values = (value,) if isinstance(value, (str, os.PathLike)) else tuple(value)
+    paths = kind is str  # what is a text on the command line may come as a path
+    return tuple(
+        _converted(name, str(each) if paths and isinstance(each, os.PathLike) else each, kind) for each in values
+    )
+
+
+def _plain(kind: type, value: Any) -> Any:
+    """A value of a type that is no choice.
+
+    Raises:
+        ValueError: it is of another type; the message says which was expected.
+    """
+    allowed, expected = _PLAIN[kind]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise ValueError(f"found {value!r}, expected {expected}")
+    return kind(value)
+
+
+_PLAIN: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "True or False"),
+    int: ((numbers.Integral,), "a whole number"),
+    float: ((numbers.Real,), "a number"),
+    str: ((str,), "a text"),
+    Path: ((str, os.PathLike), "a path"),
+}
+"""For each type of an option, the types that it is made from, and what it is called."""
 
 
 class _Collect(Action):

@@ -66,6 +66,7 @@ LABEL = ["--index", "shards", "--out", "labels", "--short-side", "64"]
 REFUSED = [
     ("labeler", ["nowhere", *LABEL], "error: nowhere: no such file, folder or glob"),
     ("labeler", ["empty", *LABEL], "error: empty: no pictures there (looked for .avif .bmp "),
+    ("labeler", ["x" * 5_000, *LABEL], f"error: {'x' * 5_000}: File name too long; choose a shorter name"),
     ("labeler", ["bad/x.jpg", *LABEL], "error: bad/x.jpg: no pictures there (looked for "),
     ("labeler", ["pictures", *LABEL, "--index", "nowhere"], "error: nowhere: no such folder; build an index with: pyt"),
     (
@@ -78,6 +79,9 @@ REFUSED = [
     ("labeler", ["pictures", *LABEL, "--preset", "pocket"], "error: shards/captions holds vectors of untrained, "),
     ("labeler", ["pictures", *LABEL, "--dino", "nonsense"], "error: --dino nonsense: timm knows no such model; "),
     ("labeler", ["pictures", *LABEL, "--device", "gpu"], "error: --device gpu: torch has no such device here; use a"),
+    ("labeler", ["pictures", *LABEL, "--device", "meta"], "error: --device meta: torch has no such device here; use "),
+    ("labeler", ["pictures/a.png", *LABEL, "--out", "pictures"], "error: --out pictures: labels of pictures/a.png wo"),
+    ("labeler", ["pictures/*.png", *LABEL, "--out", "."], "error: pictures/*.png: all 1 pictures there lie below --o"),
     ("labeler", ["pictures", *LABEL, "--out", "captions.csv"], "error: --out captions.csv: "),
     ("labeler", ["pictures", *LABEL, "--out", "captions.csv/deep"], "error: --out captions.csv/deep: "),
     (
@@ -100,7 +104,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("command", "arguments", "message"), REFUSED, ids=[" ".join(each[1]) for each in REFUSED])
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"), REFUSED, ids=[" ".join(each[1])[:200] for each in REFUSED]
+)
 def test_a_refusal_is_one_line_and_leaves_nothing(
     workplace: Path,
     command: str,

@@ -131,8 +131,10 @@ def test_what_notebooks_show_is_inert_and_complete() -> None:
 def test_masks_count_from_zero_and_say_so() -> None:
     labeled = some_labels(np.random.default_rng(3), 40, 50)
     assert sum(labeled.mask(number).sum() for number in range(len(labeled.names))) == 40 * 50
-    with pytest.raises(ValueError, match="there is no segment"):
-        labeled.mask(len(labeled.names))
+    count = len(labeled.names)
+    for number in (-1, count):
+        with pytest.raises(ValueError, match=f"there is no segment {number}; they count from 0, to {count - 1} here"):
+            labeled.mask(number)
     with pytest.raises(ValueError, match=r"the picture is \[40, 51\], but \[40, 50\] was labelled"):
         labeled.overlay(np.zeros((40, 51, 3), np.uint8))
 

@@ -127,7 +127,7 @@ def test_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     expected = {"c.png": "c", "deep/a.png": "deep/a", "missing.png": "missing"}
     assert found(Path("list.txt"), Path("labels")) == expected
     assert list(found(Path("list.txt"), Path("labels"))) == list(expected)  # in the order of the list
-    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     files = find_pictures(Path("-"), Path("labels"))
     assert [file.name for file in files] == list(expected)
     np.testing.assert_array_equal(files[0].read(), load_picture(tmp_path / "pictures/c.png"))
@@ -274,3 +274,147 @@ def test_a_table_without_urls_lists_its_columns(tmp_path: Path) -> None:
 def test_a_picture_file_of_its_own_is_read_as_ever(tmp_path: Path) -> None:
     path = write(tmp_path / "a.png", 5)
     np.testing.assert_array_equal(PictureFile(path, "a.png", "a").read(), picture(5))
+
+
+# --- names of outputs ------------------------------------------------------------------------------------------------
+
+
+def test_labels_are_never_written_over_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = write(tmp_path / "ow/photo.png")
+    before = own.read_bytes()
+    write(tmp_path / "photo.png")
+    (tmp_path / "link").symlink_to(tmp_path / "ow")
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/ow/photo.png\n")
+    monkeypatch.chdir(tmp_path)
+    for root, out in (("ow/photo.png", "ow"), ("list.txt", "ow"), ("photo.png", "."), ("ow/photo.png", "link")):
+        with pytest.raises(InputError, match=r"labels of .*photo\.png would be written over the picture .*photo\.png"):
+            find_pictures(Path(root), Path(out))
+    assert own.read_bytes() == before
+    assert found(Path("ow/photo.png"), Path("labels")) == {"photo.png": "photo"}
+    write(tmp_path / "photo.jpg")
+    assert found(Path("photo.jpg"), Path("ow")) == {"photo.jpg": "photo"}
+
+
+def test_a_folder_of_labels_that_leads_back_to_the_pictures_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "pictures/deep/a.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/deep").symlink_to(tmp_path / "pictures/deep")
+    with pytest.raises(InputError, match="would be written over the picture"):
+        find_pictures(tmp_path / "pictures", tmp_path / "labels")
+
+
+def test_no_two_pictures_share_a_stem(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "a.jpg.png", "a.jpg.png.gif", "b.jpg"):
+        write(tmp_path / name)
+    assert found(tmp_path, tmp_path / "labels") == {
+        "a.jpg": "a.jpg",
+        "a.jpg.png": "a.jpg.png",
+        "a.jpg.png.gif": "a.jpg.png.gif",
+        "a.png": "a.png",
+        "b.jpg": "b",
+    }
+
+
+def test_a_file_that_is_listed_under_two_paths_is_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "pictures/a.png")
+    write(tmp_path / "pictures/b.png")
+    monkeypatch.chdir(tmp_path)
+    lines = ["pictures/a.png", f"{tmp_path}/pictures/a.png", "./pictures/../pictures/a.png", "none.png", "./none.png"]
+    (tmp_path / "list.txt").write_text("\n".join([*lines, "pictures/b.png"]))
+    assert [file.name for file in find_pictures(Path("list.txt"), Path("labels"))] == [
+        "pictures/a.png",
+        "none.png",
+        "pictures/b.png",
+    ]
+
+
+def test_a_second_file_of_one_name_in_a_tar_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for seed in range(2):
+            member = tarfile.TarInfo("x.png")
+            member.size = len(encoded(picture(seed)))
+            tar.addfile(member, io.BytesIO(encoded(picture(seed))))
+    first, second = find_pictures(path, tmp_path / "labels")
+    np.testing.assert_array_equal(first.read(), picture(0))
+    with pytest.raises(PictureError, match=r"a\.tar: another picture is called a/x\.png; rename one of them"):
+        second.read()
+
+
+def test_a_tar_beside_the_folder_that_it_was_keeps_its_suffix(tmp_path: Path) -> None:
+    write(tmp_path / "pictures/00007/x.png", 1)
+    write_tar(tmp_path / "pictures/00007.tar", {"x.png": encoded(picture(2)), "y.png": encoded(picture(3))})
+    assert found(tmp_path / "pictures", tmp_path / "labels") == {
+        "00007/x.png": "00007/x",
+        "00007.tar/x.png": "00007.tar/x",
+        "00007.tar/y.png": "00007.tar/y",
+    }
+
+
+def test_a_glob_that_climbs_names_its_pictures_below_the_labels(tmp_path: Path) -> None:
+    for name in ("two/a1/x.png", "two/a2/x.png", "one/p.png", "one/q.png"):
+        write(tmp_path / name)
+    assert found(tmp_path / "two/a*/../../one/*.png", tmp_path / "labels") == {"p.png": "p", "q.png": "q"}
+    assert found(tmp_path / "t*/../one/../*/p.png", tmp_path / "labels") == {"p.png": "p"}
+
+
+def test_pictures_among_the_labels_are_said_to_be_there(tmp_path: Path) -> None:
+    write(tmp_path / "labels/a.png")
+    write(tmp_path / "labels/deep/b.png")
+    for root in (tmp_path, tmp_path / "labels/deep", tmp_path / "labels/*.png"):
+        with pytest.raises(InputError, match=r"all \d pictures there lie below --out .*labels, where labels are writ"):
+            find_pictures(root, tmp_path / "labels")
+
+
+# --- what cannot be read ---------------------------------------------------------------------------------------------
+
+
+def test_a_tar_among_pictures_that_cannot_be_read_is_named_and_the_rest_found(tmp_path: Path) -> None:
+    write(tmp_path / "pictures/a.png")
+    (tmp_path / "pictures/empty.tar").touch()
+    (tmp_path / "pictures/junk.tar").write_bytes(b"junk" * 1_000)
+    files = {file.name: file for file in find_pictures(tmp_path / "pictures", tmp_path / "labels")}
+    assert list(files) == ["a.png", "empty.tar", "junk.tar"]
+    for name in ("empty.tar", "junk.tar"):
+        with pytest.raises(PictureError, match=f"{name}: no tar that can be read"):
+            files[name].read()
+        assert files[name].digest() == ""
+    with pytest.raises(InputError, match=r"empty\.tar: no tar that can be read"):
+        find_pictures(tmp_path / "pictures/empty.tar", tmp_path / "labels")
+
+
+@pytest.mark.parametrize("cut", ["in a header", "in a picture", "between pictures", "junk"])
+def test_a_tar_that_is_cut_short_gives_what_is_whole(tmp_path: Path, cut: str) -> None:
+    path = write_tar(tmp_path / "a.tar", {f"{number}.png": encoded(picture(number)) for number in range(3)})
+    with tarfile.open(path) as tar:
+        start = tar.getmembers()[2].offset
+    content = path.read_bytes()
+    kept = {"in a header": start + 100, "in a picture": start + 700, "between pictures": start, "junk": start}[cut]
+    path.write_bytes(content[:kept] + (b"junk" * 1_000 if cut == "junk" else b""))
+    *whole, broken = find_pictures(path, tmp_path / "labels")
+    assert [file.name for file in whole] == ["a/0.png", "a/1.png"]
+    np.testing.assert_array_equal(whole[1].read(), picture(1))
+    with pytest.raises(PictureError, match=r"a\.tar: the tar is damaged or cut short after 2 whole files; get it"):
+        broken.read()
+
+
+def test_lists_of_any_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.png", 1)
+    listing = tmp_path / "list.txt"
+    listing.write_bytes("a.png\n".encode("utf-8-sig"))
+    (file,) = find_pictures(listing, tmp_path / "labels")
+    np.testing.assert_array_equal(file.read(), picture(1))
+    listing.write_bytes(b"a.png\nnone/caf\xe9.png\n.\n/\n" + b"x" * 5_000 + b"\n")
+    first, *others = find_pictures(listing, tmp_path / "labels")
+    np.testing.assert_array_equal(first.read(), picture(1))
+    assert others[0].name.endswith(r"none/caf\xe9.png")
+    assert len(others) == 4
+    for other in others:
+        with pytest.raises(PictureError, match=r"not a file|unreadable"):
+            other.read()
+        assert other.digest() == ""
+    for coding in ("utf-16", "utf-16-le"):
+        listing.write_bytes("a.png\n".encode(coding))
+        with pytest.raises(InputError, match=r"list\.txt: no list of paths, it holds zero bytes \(UTF-16\?\); save it"):
+            find_pictures(listing, tmp_path / "labels")

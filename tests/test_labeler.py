@@ -8,7 +8,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -331,6 +331,17 @@ def test_settings_that_cannot_be_are_refused() -> None:
     config = LabelConfig(pictures=Path("x"))
     with pytest.raises(ValueError, match="--neighbours 0"):
         replace(config, neighbours=0)
+    with pytest.raises(ValueError, match="--batch-size 100000000000000000000: must be 1 to 65536"):
+        replace(config, batch_size=10**20)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e308])
+def test_numbers_without_an_end_are_refused(value: float) -> None:
+    numbers = [each.name for each in fields(LabelConfig) if each.type is float]
+    assert {"captions_weight", "temperature", "merge_from"} <= set(numbers)
+    for name in numbers:
+        with pytest.raises(ValueError, match=f"{name}|--{name.replace('_', '-')}"):
+            LabelConfig(pictures=Path("x"), **{name: value})
 
 
 # --- the run as a whole ----------------------------------------------------------------------------------------------

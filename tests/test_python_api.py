@@ -120,6 +120,63 @@ def test_wrong_options_say_what_there_is(tmp_path: Path) -> None:
         Labeler.open("shards", method="tga")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": "8"}, "k: found '8', expected a whole number"),
+        ({"k": 8.5}, r"k: found 8\.5, expected a whole number"),
+        ({"k": True}, "k: found True, expected a whole number"),
+        ({"gate": None}, "gate: found None, expected a number"),
+        ({"gate": "much"}, "gate: found 'much', expected a number"),
+        ({"keep_equal": "no"}, "keep_equal: found 'no', expected True or False"),
+        ({"short_side": "64"}, "short_side: found '64', expected a whole number or None"),
+        ({"dino": 5}, "dino: found 5, expected a text"),
+        ({"dino_checkpoint": 5}, "dino_checkpoint: found 5, expected a path or None"),
+        ({"method": None}, "method: None is none of default, tag, zero-guidance"),
+    ],
+)
+def test_an_option_of_another_type_says_which_is_meant(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Labeler.open("shards", **options)
+
+
+def test_numbers_may_be_numpys_and_whole_ones_stand_for_others() -> None:
+    config = commands.config_of(LabelerConfig, {"k": np.int64(8), "gate": 0, "alike": np.float32(0.5)})
+    assert (config.k, type(config.k)) == (8, int)
+    assert (config.gate, config.alike, type(config.alike)) == (0.0, 0.5, float)
+    with pytest.raises(ValueError, match="words: found 5, expected one value or a list of them"):
+        build("a.csv", words=5)  # type: ignore[arg-type]
+
+
+def test_the_index_is_the_one_that_is_named(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    with pytest.raises(ValueError, match="index: found shards, and nosuch in the config; give one of them"):
+        Labeler.open("shards", LabelerConfig(index=Path("nosuch")))
+    with pytest.raises(UserError, match="mine: no such folder"):
+        Labeler.open(config=LabelerConfig(index=Path("mine")))
+    with pytest.raises(UserError, match="elsewhere: no such folder"):
+        Labeler.open("elsewhere", LabelerConfig(short_side=64))
+    assert Labeler.open("shards/mine", short_side=64).config.index == Path("shards/mine")
+    assert Labeler.open(config=LabelerConfig(index=Path("shards/mine"))).config.index == Path("shards/mine")
+
+
+@pytest.mark.parametrize("given", [None, b"bytes", [1, 2], 5])
+def test_what_is_no_picture_is_refused_by_its_type(opened: Labeler, given: Any) -> None:
+    with pytest.raises(TypeError, match=f"{type(given).__name__} is no picture; give the path of a file"):
+        opened.label(given)
+
+
+def test_pictures_of_pillows_that_cannot_be_read(opened: Labeler, tmp_path: Path) -> None:
+    content = Path("street.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
+    with Image.open(tmp_path / "cut.jpg") as cut, pytest.raises(PictureError, match="the picture: unreadable, damaged"):
+        opened.label(cut)
+    closed = Image.open("street.jpg")
+    closed.close()
+    with pytest.raises(PictureError, match="the picture: unreadable, damaged"):
+        opened.label(closed)
+
+
 def test_a_config_and_several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
     paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]

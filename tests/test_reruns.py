@@ -1,0 +1,182 @@
+"""Runs into a folder that has labels already: what is finished stays, what is not is labelled, exports tell of both."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from build_index.__main__ import main as build_main
+from labeler.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the untrained network."""
+    folder = tmp_path_factory.mktemp("shards")
+    (folder / "captions.csv").write_text("caption\na dog on a beach\na red car\ngreen grass\n")
+    flags = ["--preset", "untrained", "--out", str(folder / "shards"), "--workers", "1"]
+    assert build_main(["--corpus", str(folder / "captions.csv"), *flags]) == 0
+    return folder / "shards"
+
+
+@pytest.fixture
+def here(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the index and a picture, in which the command is run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shards").symlink_to(shards)
+    draw("pictures/a.png", 1)
+    return tmp_path
+
+
+def draw(name: str, seed: int, size: tuple[int, int] = (80, 60)) -> None:
+    """Write a picture of some blurred colours."""
+    noise = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    noise.resize(size, Image.Resampling.BICUBIC).save(name)
+
+
+def label(pictures: str, *flags: str) -> int:
+    """Run the command; returns its exit code."""
+    return main([pictures, "--index", "shards", "--short-side", "64", *flags])
+
+
+def labelled(capsys: pytest.CaptureFixture[str]) -> int:
+    """How many pictures the last run says that it labelled."""
+    return int(capsys.readouterr().out.split(": ", 1)[1].split(" pictures labelled")[0])
+
+
+def read(name: str) -> dict[str, dict[str, str]]:
+    record: dict[str, dict[str, str]] = json.loads(Path(name).read_text("utf-8"))
+    return record
+
+
+def exported() -> list[str]:
+    """The pictures that COCO's file lists."""
+    return [image["file_name"] for image in json.loads(Path("labels/annotations.coco.json").read_text())["images"]]
+
+
+def test_a_picture_that_was_replaced_is_labelled_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label("pictures")
+    digest = read("labels/a.json")["picture"]["sha256"]
+    draw("pictures/a.png", 2)
+    capsys.readouterr()
+    label("pictures")
+    assert labelled(capsys) == 1
+    assert read("labels/a.json")["picture"]["sha256"] != digest
+    Path("pictures/a.png").rename("pictures/a.jpg")
+    label("pictures")
+    assert labelled(capsys) == 1
+    assert read("labels/a.json")["picture"]["path"] == "a.jpg"
+    label("pictures")
+    assert labelled(capsys) == 0
+
+
+def test_records_without_a_digest_count_by_path_and_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label("pictures")
+    record = read("labels/a.json")
+    del record["picture"]["sha256"]
+    Path("labels/a.json").write_text(json.dumps(record))
+    draw("pictures/a.png", 2)
+    capsys.readouterr()
+    label("pictures")
+    assert labelled(capsys) == 0
+    draw("pictures/a.png", 2, (60, 80))
+    label("pictures")
+    assert labelled(capsys) == 1
+
+
+@pytest.mark.parametrize("damage", ["mask", "overlay", "record"])
+def test_what_is_no_longer_whole_is_labelled_again(here: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    label("pictures")
+    if damage == "record":
+        record = read("labels/a.json")
+        del record["segments"]
+        Path("labels/a.json").write_text(json.dumps(record))
+    else:
+        Path({"mask": "labels/a.png", "overlay": "labels/a.overlay.jpg"}[damage]).unlink()
+    capsys.readouterr()
+    assert label("pictures", "--panoptic") == 0
+    assert labelled(capsys) == 1
+
+
+def test_a_mask_that_an_earlier_run_lost_comes_from_its_record(here: Path) -> None:
+    label("pictures", "--panoptic")
+    before = Path("labels/panoptic/a.png").read_bytes()
+    shutil.rmtree("labels/panoptic")
+    Path("labels/a.png").unlink()
+    draw("others/b.png", 3)
+    assert label("others", "--panoptic") == 0
+    assert Path("labels/panoptic/a.png").read_bytes() == before
+
+
+def test_exports_are_those_of_the_last_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw("others/b.png", 2)
+    label("pictures", "--panoptic")
+    label("others", "--k", "3")
+    assert exported() == ["b.png"]
+    capsys.readouterr()
+    label("others", "--k", "3", "--panoptic")
+    assert Path("labels/panoptic.json").exists()
+    label("pictures")
+    assert "1 finished before" in capsys.readouterr().out
+    assert exported() == ["a.png"]
+    assert '"b.png"' not in Path("labels/report.html").read_text("utf-8")
+    assert not Path("labels/panoptic.json").exists()  # it told of the other run
+    before = Path("labels/annotations.coco.json").read_bytes()
+    label("pictures", "--panoptic")
+    label("pictures")
+    assert Path("labels/panoptic.json").exists()
+    assert Path("labels/annotations.coco.json").read_bytes() == before
+
+
+def test_a_picture_is_exported_once_when_another_of_its_stem_comes(here: Path) -> None:
+    label("pictures")
+    draw("pictures/a.jpg", 2)
+    label("pictures", "--panoptic")
+    assert {path.name for path in Path("labels").glob("a*.json")} == {
+        "a.json",
+        "a.jpg.json",
+        "a.png.json",
+        "annotations.coco.json",
+    }
+    assert exported() == ["a.jpg", "a.png"]
+    files = [each["file_name"] for each in json.loads(Path("labels/panoptic.json").read_text())["annotations"]]
+    assert files == ["a.jpg.png", "a.png.png"]
+
+
+def test_a_name_too_long_for_labels_costs_one_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "x" * 250
+    draw("pictures/b.png", 2)
+    Path("pictures/b.png").rename(f"pictures/{long}.png")
+    draw("pictures/y.png", 3)
+    assert label("pictures") == 1
+    said = capsys.readouterr().out
+    assert "2 pictures labelled" in said
+    assert f"  refused pictures/{long}.png: no labels can be called {long} (File name too long); rename the p" in said
+    assert exported() == ["a.png", "y.png"]
+    assert not list(Path("labels").glob("xx*"))
+
+
+def test_a_refused_name_that_is_no_unicode_is_logged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        Path("pictures", os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    assert label("pictures", "--json-log", "log.jsonl") == 1
+    events = [json.loads(line) for line in Path("log.jsonl").read_text("utf-8").splitlines()]
+    (refused,) = (event for event in events if event["event"] == "refused")
+    assert refused["reason"].startswith(r"pictures/caf\xe9.png: not a picture")
+    assert events[-1]["refused"] == [refused["reason"]]
+    assert r"refused pictures/caf\xe9.png: not a picture" in capsys.readouterr().out
+
+
+def test_a_tar_that_cannot_be_read_costs_itself_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pictures/junk.tar").write_bytes(b"junk" * 1_000)
+    assert label("pictures") == 1
+    said = capsys.readouterr().out
+    assert "1 pictures labelled" in said
+    assert "  refused pictures/junk.tar: no tar that can be read" in said
