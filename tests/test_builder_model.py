@@ -94,16 +94,19 @@ class Folder(RuleBasedStateMachine):
             concept_prompts=("{}",),
         )
         report = build(config, lambda _: encoder)
-        unseen = 0
+        unseen, before = 0, len(self.removed)
         for caption in [*captions, f"file number {self.files - 1}"]:
             self.read += 1
             if caption in self.texts:
-                self.counts[self.texts.index(caption)] += 1
+                row = self.texts.index(caption)
+                self.counts[row] += 1
+                self.removed.discard(row)
             else:
                 self.texts.append(caption)
                 self.counts.append(1)
                 unseen += 1
         assert report.embedded == unseen
+        assert report.back == before - len(self.removed)
         assert encoder.given[:unseen] == self.texts[len(self.texts) - unseen :]
         assert report.manifest.tally.read == self.read
 
