@@ -46,11 +46,11 @@ TILES = Packing(
 )
 
 
-def _panels(kind: Numbers, fits: Callable[..., bool]) -> Packing:
+def _panels(kind: Numbers) -> Packing:
     """Rows in panels, of a kind of numbers."""
     pack = partial(panel_rows.pack, kind=kind)
     return Packing(
-        fits,
+        partial(panel_linear.fits, kind),
         pack,
         lambda hidden, weight, bias, epsilon, _: panel_rows.pack_normed(hidden, weight, bias, epsilon, kind),
         partial(panel_linear.PanelLinear, kind=kind),
@@ -58,9 +58,7 @@ def _panels(kind: Numbers, fits: Callable[..., bool]) -> Packing:
     )
 
 
-INTEGERS = _panels(Numbers.INTEGERS, partial(panel_linear.fits, Numbers.INTEGERS))
-
-FLOATS = _panels(Numbers.FLOATS, partial(panel_linear.fits, Numbers.FLOATS))
+INTEGERS, FLOATS = _panels(Numbers.INTEGERS), _panels(Numbers.FLOATS)
 
 
 def packing_of(precision: Precision, *widths: int) -> Packing | None:
