@@ -3,11 +3,12 @@
     python benchmarks/search.py                           # 750,000 x 512-d; minutes, most of them training
     python benchmarks/search.py --rows 250000 --dimension 256
     python benchmarks/search.py --peers PEERS             # also autofaiss and LanceDB; `peers/setup.sh` makes PEERS
+    python benchmarks/search.py --index shards/mine       # an index that was built, as it stands
 
-Vectors are synthetic, in the geometry of real caption vectors: a middle of length 0.88, a spread of 0.47 about it,
-half of the variance between clusters of 40, and variances along random directions that fall as i^-0.9. 267 of these
-have the participation ratio, the halfway rank and the mean cosine of the 267 captions of two LiT models. Queries are
-captions moved across the gap between texts and pictures, as `build_index/search_index/queries.py` describes.
+Without an index, vectors are synthetic, in the geometry of real caption vectors: a middle of length 0.88, a spread of
+0.47 about it, half of the variance between clusters of 40, and variances along random directions that fall as i^-0.9.
+267 of these have the participation ratio, the halfway rank and the mean cosine of the 267 captions of two LiT models.
+Queries are captions moved across the gap between texts and pictures, as `build_index/search_index/queries.py` says.
 
 The rates of the search index include re-ranking. "exact, FAISS" is the flat float16 index that small corpora get,
 "exact, NumPy" products with float32 copies of the vectors in blocks. Opening and memory are measured in processes of
@@ -40,10 +41,11 @@ from build_index.search_index.exact import exact_rows
 from build_index.search_index.lists import Lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions
 from build_index.search_index.queries import gap_queries
-from build_index.search_index.state import SearchState
+from build_index.search_index.state import SearchState, state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tiles import ROWS
 from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, share_found
+from shards import open_index
 
 BATCHES = (1, 15, 120, 480)
 
@@ -67,11 +69,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=4, help="time for each rate")
     parser.add_argument("--out", type=Path, help="write the numbers there as JSON")
     parser.add_argument("--folder", type=Path, help="keep vectors and index there, and use them again")
+    parser.add_argument("--index", type=Path, help="measure this index instead of synthetic vectors")
     parser.add_argument("--peers", type=Path, help="folder that peers/setup.sh made; without it, ours and exact search")
     parser.add_argument("--probe", nargs=2, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.probe:
         return probe(flags)
+    if flags.index and flags.peers:
+        parser.error("--peers are measured on synthetic vectors: leave out --index")
     with tempfile.TemporaryDirectory() as temporary:
         folder = flags.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,9 +92,11 @@ def measure(flags: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from build_index.faiss_index import write_faiss_index
 
     faiss.omp_set_num_threads(flags.threads)
-    vectors = corpus(folder, flags.rows, flags.dimension)
-    seconds = {}
-    for kind, exact_rows_flag in ((LISTS, 0), (FLAT, flags.rows)):
+    if not flags.index:
+        corpus(folder, flags.rows, flags.dimension)
+    vectors, seconds = stored(folder, flags), {}
+    flags.rows, flags.dimension = vectors.rows, vectors.dimension
+    for kind, exact_rows_flag in ((FLAT, flags.rows), *(() if flags.index else ((LISTS, 0),))):
         started = time.monotonic()
         if not (folder / f"{kind}.faiss").exists():
             options = SearchOptions(exact_rows=exact_rows_flag, index_bytes=flags.index_bytes)
@@ -115,13 +122,21 @@ def measure(flags: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "load": load,
         "faiss": faiss.__version__,
         "built_in_s": seconds,
-        "search": json.loads((folder / f"{LISTS}.json").read_text()),
+        "search": _searched(folder, flags),
         "systems": systems,
         "peers": peers,
     }
 
 
-def corpus(folder: Path, rows: int, dimension: int) -> StoredVectors:
+def stored(folder: Path, flags: argparse.Namespace) -> StoredVectors:
+    """What is searched: the vectors of the index, or the synthetic ones of a folder."""
+    if flags.index:
+        return StoredVectors.of(open_index(flags.index))
+    paths = sorted(folder.glob("vectors-*.npy"))[: -(-flags.rows // PART)]
+    return StoredVectors([np.load(path, mmap_mode="r") for path in paths], np.zeros(0, np.int64))
+
+
+def corpus(folder: Path, rows: int, dimension: int) -> None:
     """Synthetic captions in parts, made once for each folder."""
     generator = np.random.Generator(np.random.PCG64(0))
     scale = np.arange(1, dimension + 1.0) ** -0.45
@@ -130,7 +145,6 @@ def corpus(folder: Path, rows: int, dimension: int) -> StoredVectors:
     middle = generator.standard_normal(dimension)
     middle = (0.88 * middle / np.linalg.norm(middle)).astype(np.float32)
     clusters = generator.standard_normal((max(rows // 40, 1), dimension), np.float32) * scale
-    parts = []
     for start in range(0, rows, PART):
         count = min(PART, rows - start)
         path = folder / f"vectors-{start // PART:05d}.npy"
@@ -139,8 +153,13 @@ def corpus(folder: Path, rows: int, dimension: int) -> StoredVectors:
         if not path.exists():
             part = middle + 0.47 * ((chosen + own) * np.float32(np.sqrt(0.5)) @ turn)
             np.save(path, (part / np.linalg.norm(part, axis=1, keepdims=True)).astype(np.float16))
-        parts.append(np.load(path, mmap_mode="r"))
-    return StoredVectors(parts, np.zeros(0, np.int64))
+
+
+def _searched(folder: Path, flags: argparse.Namespace) -> Any:
+    """How lists were made and are searched."""
+    if flags.index:
+        return _plain(state_of(open_index(flags.index)))
+    return json.loads((folder / f"{LISTS}.json").read_text())
 
 
 def _plain(state: SearchState) -> Any:
@@ -152,7 +171,8 @@ def _plain(state: SearchState) -> Any:
 def _probed(flags: argparse.Namespace, folder: Path, system: str) -> dict[str, Any]:
     command = [sys.executable, __file__, "--probe", str(folder), system, "--rows", str(flags.rows)]
     command += ["--dimension", str(flags.dimension), "--k", str(flags.k), "--threads", str(flags.threads)]
-    answer = subprocess.run([*command, "--seconds", str(flags.seconds)], capture_output=True, text=True, check=True)
+    command += ["--seconds", str(flags.seconds), *(["--index", str(flags.index)] if flags.index else [])]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
 
@@ -177,8 +197,7 @@ def probe(flags: argparse.Namespace) -> int:
     )  # Numba's own modules load when first asked
     imported = memory()
     started = time.perf_counter()
-    paths = sorted(folder.glob("vectors-*.npy"))[: -(-flags.rows // PART)]
-    vectors = StoredVectors([np.load(path, mmap_mode="r") for path in paths], np.zeros(0, np.int64))
+    vectors = stored(folder, flags)
     search = SYSTEMS[system](folder, vectors, flags)
     search(queries[:1])
     opened = time.perf_counter() - started
@@ -204,10 +223,13 @@ Search = Callable[[NDArray[np.float32]], NDArray[np.int64]]
 
 
 def _lists(folder: Path, vectors: StoredVectors, flags: argparse.Namespace) -> Search:
-    from build_index.faiss_index import rows_from_lists
+    from build_index.faiss_index import Searcher, rows_from_lists
     from build_index.search_index.exact import reranked
     from build_index.search_index.scan import Scan
 
+    if flags.index:
+        searcher = Searcher(open_index(flags.index))
+        return lambda queries: searcher.search(queries, flags.k)[1]
     lists = Lists.of(faiss.read_index(str(folder / f"{LISTS}.faiss"), faiss.IO_FLAG_MMAP_IFC))
     scan = Scan(lists, np.zeros(0, np.int64))
     setting = Setting(**json.loads((folder / f"{LISTS}.json").read_text())["search"])
@@ -262,7 +284,8 @@ def show(result: dict[str, Any]) -> None:
     """Print the table."""
     print(f"{result['rows']:,} x {result['dimension']}-d, k = {result['k']}, {result['threads']} threads of")
     print(f"{result['cores']} cores, load {result['load'][0]:.1f}, faiss {result['faiss']}")
-    print(f"built in {result['built_in_s'][LISTS]:.0f} s: {json.dumps(result['search'])}\n")
+    built = result["built_in_s"].get(LISTS)
+    print(f"built {'before' if built is None else f'in {built:.0f} s'}: {json.dumps(result['search'])}\n")
     batches = (*BATCHES, MANY)
     heads = ["", "recall", *(f"q/s x{batch}" for batch in batches), "open s", "anonymous MB", "mapped MB"]
     print("".join(f"{head:>14}" for head in heads))

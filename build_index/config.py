@@ -85,7 +85,7 @@ class BuildConfig:
         default=None,
         metadata={
             "help": "size of a search index that is not exact (default: the index's own, or 0, which means a "
-            "byte and a quarter for each dimension of each caption)"
+            "five eighths of a byte for each dimension of each caption)"
         },
     )
     workers: int = field(default=os.cpu_count() or 1, metadata={"help": "processes that look for concepts"})

@@ -19,7 +19,7 @@ from shards import Index, ShardDamaged
 from shards.files import write_whole
 from shards.manifest import METRIC, IndexInfo
 
-UNTUNED_DEPTH = 256
+UNTUNED_DEPTH = 512
 """Candidates where `quality.json` does not say how many."""
 
 

@@ -297,7 +297,7 @@ def test_an_index_that_has_grown_much_is_trained_again(
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [({}, {"index_bytes": 460 * 32}), ({"index_bytes": 400 * 40}, {}), ({"exact_rows": 430}, {})],
+    [({}, {"index_bytes": 460 * 32}), ({"index_bytes": 400 * 24}, {}), ({"exact_rows": 430}, {})],
     ids=["other options", "the same options, outgrown", "was exact"],
 )
 def test_what_no_longer_fits_the_options_is_trained_again(

@@ -12,29 +12,51 @@ import pytest
 from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
-from build_index.search_index import compiled, counting, kernels
+from build_index.search_index import compiled, counting, kernels, looking
 from build_index.search_index.exact import multiply
 from build_index.search_index.instructions import HALF, LANES
 from build_index.search_index.kernels import Asked, Stored
+from build_index.search_index.looking import BLOCKS, look
+from build_index.search_index.nibbles import CODE, ROWS_OF_BLOCK
 from build_index.search_index.options import first_directions
-from build_index.search_index.scan import CODE, FACTOR, highest_factor
+from build_index.search_index.scan import FACTOR, FINE, front_factors, highest_factor, in_order
 from build_index.search_index.tiles import ROWS
 from encoders import amx
 from encoders.compiling import has
 
-SHAPES = [(1, 1, 4), (5, 3, 16), (17, 5, 16), (9, 1, 80), (33, 33, 27), (100, 40, 256), (40, LANES, 128), (40, 90, 192)]
+SHAPES = [
+    (1, 1, 4),
+    (5, 3, 16),
+    (17, 5, 16),
+    (9, 1, 80),
+    (33, 33, 27),
+    (100, 40, 256),
+    (40, LANES, 128),
+    (40, 90, 192),
+    (300, 21, 1_050),
+]
 """Rows, queries and directions: whole tiles and parts of them, one vector of queries and several."""
 
 TILES = [False, pytest.param(True, marks=pytest.mark.skipif(not amx.allowed("amx-int8"), reason="no tiles (AMX)"))]
 
 
 def material(rows: int, asking: int, length: int) -> tuple[NDArray[np.uint8], NDArray[np.int8], NDArray[np.int8]]:
-    """Codes, factors, and factors with zeros up to a multiple of 64; the first of each are as high as can be."""
+    """Codes of a byte, factors, and factors with zeros up to a multiple of 64; the first are as high as can be."""
     rng = np.random.default_rng(rows)
     codes = rng.integers(0, 256, (rows, length)).astype(np.uint8)
     factors = rng.integers(-FACTOR, FACTOR + 1, (asking, length)).astype(np.int8)
-    codes[:1], factors[0] = CODE, FACTOR
-    return codes, factors, np.pad(factors, ((0, 0), (0, -length % 64)))
+    codes[:1], factors[0] = FINE, FACTOR
+    return codes, factors, padded(factors)
+
+
+def padded(factors: NDArray[np.int8]) -> NDArray[np.int8]:
+    return np.pad(factors, ((0, 0), (0, -factors.shape[1] % 64)))
+
+
+def packed(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two codes of 4 bits in a byte."""
+    even = np.pad(codes, ((0, 0), (0, codes.shape[1] % 2)))
+    return even[:, ::2] | even[:, 1::2] << 4
 
 
 def true_products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -46,13 +68,14 @@ def test_products_are_exact(rows: int, asking: int, length: int) -> None:
     codes, factors, wide = material(rows + -rows % ROWS, asking, length + -length % 4)
     expected = true_products(codes, factors)
     np.testing.assert_array_equal(kernels.products(codes, wide), expected.T)
-    assert expected[0, 0] == CODE * FACTOR * codes.shape[1]
+    assert expected[0, 0] == FINE * FACTOR * codes.shape[1]
 
 
 @pytest.mark.parametrize("tiles", TILES)
 @pytest.mark.parametrize(("rows", "asking", "length"), SHAPES)
 def test_the_highest_of_every_block(rows: int, asking: int, length: int, tiles: bool) -> None:  # noqa: FBT001
     codes, factors, wide = material(rows, asking, length)
+    codes >>= 4
     fours, used = length // 4 * 4, rows // ROWS * ROWS
     whole = true_products(codes[:used, :fours], factors[:, :fours]).reshape(used // HALF, HALF, asking)
     found = kernels.highest_of_blocks(codes, wide, tiles)
@@ -87,11 +110,15 @@ def test_looking_finds_what_is_high_enough_three_times(
     rng = np.random.default_rng(length)
     front = first_directions(length)
     sizes = [max(rows - less, 0) for less in (0, 1, rows, 3)] + [0] * (ROWS - 4) + [2] + [0] * (ROWS - 1)
-    values, factors, wide = material(sum(sizes), asking, length)
+    values, factors, _ = material(sum(sizes), asking, length)
+    values >>= 4
     rows_of_lists = np.split(rng.permutation(sum(sizes)).astype(np.int64), np.cumsum(sizes))[:-1]
     centroids, _, _ = material(2 * ROWS, 1, front + -front % 4 + 4)
     near = rng.integers(-FACTOR, FACTOR + 1, (asking, centroids.shape[1])).astype(np.int8)
-    part = true_products(values[:, : front // 4 * 4], factors[:, : front // 4 * 4])
+    looked = (front + 1) // 2 // 2 * 4
+    small, _ = front_factors(factors[:, :looked].astype(np.float32))
+    part = true_products(values[:, :looked], small)
+    assert np.abs(part).max(initial=0) <= 15 * np.abs(small.astype(int)).sum(axis=1).max(initial=0) < 2**15
     whole, of_lists = true_products(values, factors), true_products(centroids, near)
     first = (np.quantile(part, 1 - share / 2, axis=0) - 1).astype(np.int32)
     least, opened = (np.median(each, axis=0).astype(np.int32) for each in (whole, of_lists))
@@ -102,15 +129,17 @@ def test_looking_finds_what_is_high_enough_three_times(
         for query in range(asking)
         if of_lists[number, query] > opened[query] and part[row, query] > first[query]
     }
-    codes = [np.ascontiguousarray(values[some, :front]) for some in rows_of_lists]
+    codes, everything = [packed(values[some, :front]) for some in rows_of_lists], packed(values)
     addresses = (np.array([each.ctypes.data for each in some], np.int64) for some in (codes, rows_of_lists))
-    stored = Stored(centroids, *addresses, np.array(sizes), front, values.ctypes.data, length, tiles)
-    asked = Asked(np.pad(near, ((0, 0), (0, -near.shape[1] % 64))), opened, wide, first, least)
-    for room in (ROWS * asking + 1, sum(sizes) * asking + ROWS * asking + 1):
+    of_row = (front + 1) // 2, everything.ctypes.data, everything.shape[1]
+    stored = Stored(centroids, *addresses, np.array(sizes), *of_row, tiles)
+    asked = Asked(padded(near), opened, in_order(small), first, in_order(factors), least)
+    most = BLOCKS * ROWS_OF_BLOCK * asking + 1
+    for room in (most, sum(sizes) * asking + most):
         place, found = (0, 0), []
         while place[0] < 2 * ROWS:
             space = np.empty(room, np.int64)
-            count, place = kernels.look(stored, asked, np.array([1, 0]), place, space)
+            count, place = look(stored, asked, np.array([1, 0]), place, space)
             found += space[:count].tolist()
         assert len(found) == len(good)
         assert {(each >> 16, each & 0xFFFF) for each in found} == good
@@ -119,6 +148,40 @@ def test_looking_finds_what_is_high_enough_three_times(
     left = {(query, -int(whole[row, query]) * 2**38 + row) for row, query in good if whole[row, query] > least[query]}
     assert count == len(left)
     assert set(zip(queries[:count].tolist(), keys[:count].tolist(), strict=True)) == left
+
+
+@pytest.mark.parametrize("length", [16, 128, 200])
+def test_a_list_is_looked_into_alike_in_three_ways(length: int) -> None:
+    """The way of whole tiles, too, with sums as processors without tiles take them."""
+    values, factors, _ = material(150, 5, length)
+    small, _ = front_factors(factors.astype(np.float32))
+    codes, rows, mine = packed(values >> 4), np.arange(150) * 7, np.array([0, 2, 3], np.int32)
+    centroids, near = np.zeros((ROWS, 4), np.uint8), np.zeros((5, 64), np.int8)
+    sums = true_products(values >> 4, small)
+    first, none = np.quantile(sums, 0.7, axis=0).astype(np.int32), np.zeros(5, np.int32)
+    one = (np.array([each], np.int64) for each in (codes.ctypes.data, rows.ctypes.data, 150))
+    stored = Stored(centroids, *one, codes.shape[1], codes.ctypes.data, codes.shape[1], False)  # noqa: FBT003
+    asked = Asked(near, none, in_order(small), first, in_order(small), none)
+    wide, steps, space = asked.front.shape[1], codes.shape[1] // 2 * 2, np.empty(1 << 14, np.int64)
+    bounds, high, tile = (np.empty(size, np.int32) for size in (LANES, (ROWS + 1) * LANES, 4 * ROWS * LANES))
+    bytes_ = np.zeros((ROWS, wide), np.uint8), 0
+    tiles = kernels.room_for(5, wide // 4), bounds, (high, tile.reshape(-1, LANES)), bytes_
+    turned, masks = np.zeros((BLOCKS, steps, ROWS_OF_BLOCK, 2), np.uint8), np.empty((BLOCKS, 9), np.int32)
+    others = (np.empty(99, np.int64), np.empty(99, np.int32)), (masks, np.empty((2, 99), np.int32))
+    blocks = looking._twice(asked.front, steps), turned, *others
+    visit = 0, mine
+    for look_by, room in (
+        (looking._look_by_tiles, [tiles]),
+        (looking._look_by_blocks, [blocks]),
+        (looking._look_by_rows, []),
+    ):
+        count, row = look_by(stored, asked, visit, *room, space, (0, 0))
+        assert row == 150
+        expected = {
+            (7 * int(row), int(query)) for query in mine for row in np.flatnonzero(sums[:, query] > first[query])
+        }
+        assert count == len(expected)
+        assert {(each >> 16, each & 0xFFFF) for each in space[:count].tolist()} == expected
 
 
 def test_what_was_found_is_put_in_the_order_of_the_rows() -> None:
@@ -133,7 +196,7 @@ def test_what_was_found_is_put_in_the_order_of_the_rows() -> None:
 
 
 def test_factors_leave_room_for_the_row() -> None:
-    for length in (1, 256, 1_036, 1_037, 1_280, 4_096):
+    for length in (1, 256, 34_952, 34_953, 70_000):
         assert CODE * highest_factor(length) * length <= 2**25
 
 

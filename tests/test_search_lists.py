@@ -111,7 +111,7 @@ def test_faiss_finds_by_itself_what_we_do(made: tuple[StoredVectors, Lists], tmp
     queries = gap_queries(vectors, np.arange(0, 1_500, 50), seed=5)
     read.lists.nprobe = read.count
     _, rows = read.whole.search(queries, 10)
-    assert share_found(rows, exact_rows(vectors, queries, 10)) > 0.95
+    assert share_found(rows, exact_rows(vectors, queries, 10)) > 0.8  # by 4 bits a value, without the vectors
 
 
 def test_values_that_waited_are_written_as_faiss_writes_its_own(
@@ -132,6 +132,16 @@ def test_values_that_waited_are_written_as_faiss_writes_its_own(
     grown.add(vectors)
     grown.write(tmp_path / "grown.faiss")
     assert (tmp_path / "grown.faiss").read_bytes() == ours
+
+
+def test_an_index_of_an_earlier_version_is_refused(made: tuple[StoredVectors, Lists]) -> None:
+    vectors, lists = made
+    other = faiss.IndexScalarQuantizer(32, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    other.train(vectors.take(np.arange(100)))
+    behind = faiss.IndexPreTransform(lists_module._transform(lists.basis), other)
+    behind.add(vectors.take(np.arange(1_500)))
+    with pytest.raises(ValueError, match=r"^expected values of 4 bits, found others, as earlier versions made them$"):
+        Lists.of(faiss.IndexRefine(lists.whole.base_index, behind))
 
 
 @pytest.mark.parametrize("what", ["no lists", "no values", "other directions"])
@@ -175,9 +185,15 @@ def factors_by_hand(lists: Lists, query: NDArray[np.float32]) -> tuple[list[int]
     """A query in integers, and what they were multiplied with."""
     kept = len(lists.basis)
     _, width = lists.ranges()
-    exact = np.einsum("D,dD->d", query, lists.basis * (width / np.float32(255)).astype(np.float32)[:, None])
-    scale = min(64, 2**25 // (255 * kept)) / np.abs(exact).max()
+    exact = np.einsum("D,dD->d", query, lists.basis * (width / np.float32(15)).astype(np.float32)[:, None])
+    scale = min(64, 2**25 // (15 * kept)) / np.abs(exact).max()
     return [round(float(each)) for each in exact * scale], float(scale)
+
+
+def codes_by_hand(lists: Lists) -> NDArray[np.uint8]:
+    """A byte each: the first of two codes in a byte stands in its lower bits."""
+    codes = [[int(both) >> shift & 15 for both in row for shift in (0, 4)] for row in lists.codes()]
+    return np.array(codes, np.uint8)[:, : len(lists.basis)]
 
 
 def product(codes: Any, factors: list[int]) -> int:
@@ -193,7 +209,7 @@ def slow_lists(lists: Lists, query: NDArray[np.float32]) -> list[int]:
     codes = np.clip((centroids - low) / (width / np.float32(255)), 0, 255).astype(np.uint8)
     reach = [max(1 - float(np.square(centroid).sum()), 0) ** 0.5 for centroid in centroids]
     worth = scan_module.REACH * max(reach) / 255
-    further = min(round(worth * scale * float(np.linalg.norm(query))), 64)
+    further = min(round(17 * worth * scale * float(np.linalg.norm(query))), 64)  # 255 / 15
     return [
         product(code, factors[:first]) + round(far * scan_module.REACH / worth) * further
         for code, far in zip(codes, reach, strict=True)
@@ -205,9 +221,9 @@ def slow_candidates(
 ) -> list[tuple[int, int]]:
     """Negative products and rows in the lists that are looked into, best first."""
     factors, _ = factors_by_hand(lists, query)
-    places, looks = in_lists(lists), slow_lists(lists, query)
+    places, looks, codes = in_lists(lists), slow_lists(lists, query), codes_by_hand(lists)
     found = [
-        (-product(lists.codes()[row], factors), row)
+        (-product(codes[row], factors), row)
         for row, number in places.items()
         if row not in removed and looks[number] > asked.opened[0]
     ]
@@ -242,7 +258,7 @@ def test_candidates_are_the_best_of_the_best_lists(
             wanted, theirs = count, list[tuple[int, int]]()
             while len(theirs) < least:
                 with ThreadPoolExecutor(1) as pool:
-                    asked = scan._asked(*scan._factors(query[None]), wanted, slack, pool)
+                    asked = scan._asked(scan._factors(query[None]), wanted, slack, pool)
                 theirs = slow_candidates(lists, set(removed.tolist()), query, count, asked)
                 wanted *= 4
             assert rows.tolist() == [row for _, row in theirs] + [NOTHING] * (count - len(theirs))
@@ -253,9 +269,10 @@ def test_thresholds_are_as_they_are_defined(made: tuple[StoredVectors, Lists]) -
     scan = Scan(lists, NONE)
     query = gap_queries(vectors, np.array([700]), seed=5)[0]
     with ThreadPoolExecutor(1) as pool:
-        asked = scan._asked(*scan._factors(query[None]), 10, 1.5, pool)
-    codes, first = lists.codes().astype(np.float64), lists.lists.d  # all rows are the sample
-    factors = np.array(factors_by_hand(lists, query)[0])
+        asked = scan._asked(scan._factors(query[None]), 10, 1.5, pool)
+    codes, first = codes_by_hand(lists).astype(np.float64), lists.lists.d  # all rows are the sample
+    whole_numbers, scale = factors_by_hand(lists, query)
+    factors = np.array(whole_numbers)
     blocks = (codes @ factors)[: 1_500 // 8 * 8].reshape(-1, 8).max(axis=1)
     rank = int(np.ceil(10 + scan_module.CAUTION * 10**0.5 + scan_module.LEAST_RANK))
     assert asked.least[0] == np.sort(blocks)[-rank]
@@ -263,15 +280,45 @@ def test_thresholds_are_as_they_are_defined(made: tuple[StoredVectors, Lists]) -
     share = spread[first:].sum() / spread.sum()
     rest = mean[first:].sum() + share * (asked.least[0] - mean.sum())
     scatter = (share * (1 - share) * spread.sum()) ** 0.5
-    assert asked.first[0] == np.floor(asked.least[0] - rest - scan_module.ALLOWANCE * scatter)
-    assert asked.opened[0] == np.floor(asked.least[0] - mean[first:].sum() - 1.5 * spread.sum() ** 0.5)
+    exact = np.einsum("D,dD->d", query, lists.basis * (lists.ranges()[1] / np.float32(15))[:, None])[:first]
+    larger = min(127 / np.abs(exact).max(), (32_766 // 15 - first / 2) / np.abs(exact).sum())
+    np.testing.assert_array_equal(
+        asked.front[0], scan_module.in_order(np.rint(exact * larger).astype(np.int8)[None])[0]
+    )
+    wanted = (asked.least[0] - rest - scan_module.ALLOWANCE * scatter) * larger / scale
+    assert asked.first[0] == pytest.approx(wanted, abs=1)
+    opened = asked.least[0] - mean[first:].sum() - 1.5 * spread.sum() ** 0.5
+    assert asked.opened[0] == np.floor(17 * opened + 8 * factors[:first].sum())
+
+
+@pytest.mark.parametrize(("length", "large"), [(1, 1.0), (4, 1e-3), (128, 1.0), (128, 1e9), (1_024, 1.0)])
+def test_sums_of_the_first_directions_fit_sixteen_bits(length: int, large: float) -> None:
+    """Less any threshold that lies between their lowest and their highest, and for queries that are all alike."""
+    rng = np.random.default_rng(length)
+    exact = np.concatenate([np.ones((1, length)), rng.standard_normal((20, length)), np.zeros((1, length))]) * large
+    front, scale = scan_module.front_factors(exact.astype(np.float32))
+    sizes = np.abs(front.astype(int)).sum(axis=1)
+    assert 15 * sizes.max() + 1 < 2**15
+    assert (
+        sizes[:-1] > 0.9 * min(127 * length, 2_184) * np.abs(exact[:-1]).mean(axis=1) / np.abs(exact[:-1]).max(axis=1)
+    ).all()
+    np.testing.assert_allclose(front, exact * scale[:, None], atol=0.5 + 1e-3)
+
+
+def test_codes_come_out_of_their_bytes_in_an_order_of_their_own() -> None:
+    factors = np.arange(100, dtype=np.int8)[None]
+    first, second = scan_module.in_order(factors).reshape(2, 64)
+    assert first.tolist() == [*range(0, 64, 2), *range(1, 64, 2)]
+    rest = [*range(64, 100, 2), *[0] * 14, *range(65, 100, 2), *[0] * 14]
+    assert second.tolist() == rest
+    np.testing.assert_array_equal(scan_module.unpacked(np.array([[0xA5, 0x0F]], np.uint8)), [[5, 10, 15, 0]])
 
 
 def test_what_is_said_to_be_looked_into_is(made: tuple[StoredVectors, Lists]) -> None:
     vectors, lists = made
     queries, scan = gap_queries(vectors, np.arange(0, 1_500, 100), seed=5), Scan(lists, NONE)
     with ThreadPoolExecutor(1) as pool:
-        bounds = [scan._asked(*scan._factors(query[None]), 10, 0.5, pool).opened[0] for query in queries]
+        bounds = [scan._asked(scan._factors(query[None]), 10, 0.5, pool).opened[0] for query in queries]
     sizes = np.bincount(list(in_lists(lists).values()), minlength=lists.count)
     opened = np.array([slow_lists(lists, query) for query in queries]) > np.array(bounds)[:, None]
     assert scan.looked_into(queries, 10, 0.5) == (opened.sum(axis=1).mean(), (opened @ sizes).mean())
@@ -295,7 +342,7 @@ def test_integers_order_rows_as_floats_do(made: tuple[StoredVectors, Lists]) -> 
     queries = gap_queries(vectors, np.arange(0, 1_500, 300), seed=5)
     for query, rows in zip(queries, Scan(lists, NONE).candidates(queries, 40, np.inf), strict=True):
         exact = vectors.take(np.arange(1_500)) @ lists.basis.T @ (lists.basis @ query)
-        np.testing.assert_allclose(exact[rows], np.sort(exact)[::-1][:40], atol=0.01)  # 8 bits a value, on both sides
+        np.testing.assert_allclose(exact[rows], np.sort(exact)[::-1][:40], atol=0.04)  # 4 bits a value
 
 
 def test_a_query_is_answered_alike_in_any_company(

@@ -9,8 +9,9 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from build_index.search_index.nibbles import sums_of_rows
 from encoders.compiling import has, instruction
-from encoders.vector_code import declared, load
+from encoders.vector_code import declared, load, store
 
 LANES = 16
 """Queries in one vector."""
@@ -20,28 +21,12 @@ HALF = 8
 
 BYTES_AT_ONCE = 64
 
-FEW_BLOCKS = 8
-"""Blocks that are added without a loop: with a loop for four, looking took a tenth longer."""
-
 PLACE_BITS = 16
 """A row of a tile stands above so many bits, which hold a query's place among those that are multiplied with it."""
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 SUMS, BYTES = ir.VectorType(INT32, LANES), ir.VectorType(INT8, BYTES_AT_ONCE)
 NONE = ir.Constant(SUMS, [0] * LANES)
-
-
-def _load_bytes(builder: Any, address: Any, count: Any = None) -> Any:
-    """BYTES_AT_ONCE of them, or only the first ones, and zeros behind these; what lies there is not touched."""
-    if count is None:
-        return load(builder, address, BYTES)
-    start, places = builder.inttoptr(address, BYTES.as_pointer()), ir.Constant(BYTES, list(range(BYTES_AT_ONCE)))
-    one = builder.insert_element(ir.Constant(BYTES, ir.Undefined), builder.trunc(count, INT8), INT32(0))
-    every = ir.Constant(ir.VectorType(INT32, BYTES_AT_ONCE), [0] * BYTES_AT_ONCE)
-    wanted = builder.icmp_unsigned("<", places, builder.shuffle_vector(one, one, every))
-    kinds = [start.type, INT32, wanted.type, BYTES]
-    masked = declared(builder, f"llvm.masked.load.v{BYTES_AT_ONCE}i8.p0", BYTES, kinds)
-    return builder.call(masked, [start, INT32(1), wanted, ir.Constant(BYTES, [0] * BYTES_AT_ONCE)])
 
 
 def _spread(builder: Any, value: Any) -> Any:
@@ -215,8 +200,23 @@ def write_sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps:
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
         *tile, out = arguments
         for row, (sums,) in enumerate(_tile(context, builder, tile, 1)):
-            here = builder.add(out, INT64(row * BYTES_AT_ONCE))
-            builder.store(sums, builder.inttoptr(here, SUMS.as_pointer())).align = 4
+            store(builder, sums, builder.add(out, INT64(row * BYTES_AT_ONCE)))
+        return context.get_dummy_value()
+
+    return types.void(*_TILE, types.intp), emit
+
+
+@instruction
+def write_coarse_sums(_: Any, codes: Any, stride: Any, factors: Any, apart: Any, steps: Any, out: Any) -> Any:
+    """As `write_sums`, of codes of 4 bits."""
+
+    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
+        codes, stride, factors, _, steps, out = arguments
+        few = HALF // 2  # as many as stay in registers
+        for top in range(0, HALF, few):
+            rows = builder.add(codes, builder.mul(stride, INT64(top))), stride, factors, steps
+            for row, sums in enumerate(sums_of_rows(context, builder, rows, (few, LANES))):
+                store(builder, sums, builder.add(out, INT64((top + row) * BYTES_AT_ONCE)))
         return context.get_dummy_value()
 
     return types.void(*_TILE, types.intp), emit
@@ -264,40 +264,6 @@ def turn(_: Any, addresses: Any, offset: Any, out: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp), emit
-
-
-@instruction
-def dot(_: Any, codes: Any, factors: Any, length: Any) -> Any:
-    """The sum of products of one row and one query, int32; arrays would be counted as in use, which takes longer."""
-
-    def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
-        codes, factors, length = arguments
-        place = cgutils.alloca_once_value(builder, NONE)
-
-        def add_block(offset: Any, count: Any = None) -> None:
-            some = [_load_bytes(builder, builder.add(start, offset), count) for start in (codes, factors)]
-            builder.store(_plus_products(context, builder, builder.load(place), *some), place)
-
-        done = builder.append_basic_block("done")
-        for number in range(FEW_BLOCKS):
-            following = builder.append_basic_block("block")
-            enough = builder.icmp_signed(">=", length, INT64((number + 1) * BYTES_AT_ONCE))
-            builder.cbranch(enough, following, done)
-            builder.position_at_end(following)
-            add_block(INT64(number * BYTES_AT_ONCE))
-        builder.branch(done)
-        builder.position_at_end(done)
-        whole = builder.and_(length, INT64(-BYTES_AT_ONCE))
-        more = INT64(FEW_BLOCKS * BYTES_AT_ONCE)
-        with cgutils.for_range_slice(builder, more, whole, INT64(BYTES_AT_ONCE)) as (offset, _):
-            add_block(offset)
-        rest = builder.sub(length, whole)
-        with builder.if_then(builder.icmp_signed(">", rest, INT64(0)), likely=False):
-            add_block(whole, rest)
-        add = declared(builder, f"llvm.vector.reduce.add.v{LANES}i32", INT32, [SUMS])
-        return builder.call(add, [builder.load(place)])
-
-    return types.int32(types.intp, types.intp, types.intp), emit
 
 
 @instruction

@@ -1,4 +1,4 @@
-"""Looking into lists of 8-bit codes, in the processor's own vectors.
+"""Products of codes and factors in the processor's own vectors.
 
 A product of a code and a factor is an integer, so sums of them are exact: what is found for the same factors depends
 neither on the queries beside them nor on the processor. Where it multiplies whole tiles (AMX), 16 rows are multiplied
@@ -6,19 +6,17 @@ with up to 64 queries at a time, 64 values each in one instruction; elsewhere ei
 values in one instruction where there is one (VNNI). Sums are compared where they are: nothing is kept of the rows that
 are too low, which are nearly all.
 
-Rows are told apart in three steps. `look` multiplies all centroids with all queries and, where a product is high
-enough, the rows of that list with that query, but only over the first directions: these stand in the order of their
-variance, so the first say most about a product. What is still high enough is gathered, and `multiply_rows` multiplies
-it over all directions.
+Rows are told apart in three steps: by the centroids of their lists and by the first directions (`looking`), which
+stand in the order of their variance, so the first say most about a product; and what is still high enough by all
+directions, in `multiply_rows`.
 """
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from build_index.search_index.compiled import compiled, pointer
+from build_index.search_index.compiled import compiled
 from build_index.search_index.instructions import (
     BYTES_AT_ONCE,
     HALF,
@@ -26,20 +24,18 @@ from build_index.search_index.instructions import (
     PLACE_BITS,
     above_one,
     above_two,
-    dot,
     prefetch,
     turn,
+    write_coarse_sums,
     write_highest,
     write_sums,
 )
+from build_index.search_index.nibbles import dot
 from build_index.search_index.tiles import ROWS, VECTORS, multiply_four, multiply_one, pick
 from encoders.amx import begin_tiles, end_tiles
 
 LEAST_TILE = 32
 """Bytes of a row that a tile must hold to be worth it."""
-
-AHEAD = ROWS
-"""Rows of a list that are asked for before they are looked at."""
 
 SOON = 16
 """Rows that looked good and are asked for before they are multiplied."""
@@ -56,12 +52,12 @@ class Stored(NamedTuple):
 
     Attributes:
         centroids: uint8 [lists, w], w a multiple of four; lists a multiple of ROWS, the last ones empty.
-        codes: int64 [lists], address of the codes of the first directions, uint8 [rows, first].
+        codes: int64 [lists], address of the codes of the first directions, two in a byte.
         rows: int64 [lists], address of the rows' numbers, int64 [rows].
         sizes: int64 [lists], rows in each.
-        first: how many directions these are.
-        values: address of the codes of all directions of all rows, uint8 [n, d].
-        width: d.
+        first: bytes of a row in the lists, of which a last odd one is not looked at.
+        values: address of the codes of all directions of all rows, likewise.
+        width: bytes of these.
         tiles: whether whole tiles are multiplied (`encoders.amx`).
     """
 
@@ -81,28 +77,31 @@ class Asked(NamedTuple):
     Attributes:
         near: int8 [n, w], multiplied with centroids.
         opened: int32 [n], what the product of a centroid must exceed for its list to be looked into.
-        factors: int8 [n, d], multiplied with codes.
-        first: int32 [n], what the sum over the first directions must exceed.
-        least: int32 [n], what the sum over all directions must exceed.
+        front: int8 [n, f], multiplied with codes of the first directions; the sums fit 16 bits (`scan.front_factors`).
+        first: int32 [n], what these sums must exceed: not below the lowest that there can be by more than 1.
+        factors: int8 [n, d], multiplied with codes of all directions.
+        least: int32 [n], what these sums must exceed.
 
-    Both kinds of factors have zeros behind them, up to a multiple of `BYTES_AT_ONCE`.
+    All factors have zeros behind them, up to a multiple of `BYTES_AT_ONCE`; the last two kinds are in the order in
+    which codes come out of their bytes (`scan.in_order`).
     """
 
     near: NDArray[np.int8]
     opened: NDArray[np.int32]
-    factors: NDArray[np.int8]
+    front: NDArray[np.int8]
     first: NDArray[np.int32]
+    factors: NDArray[np.int8]
     least: NDArray[np.int32]
 
 
 @compiled
-def _at(array: NDArray[Any]) -> Any:
+def address_of(array: NDArray[Any]) -> Any:
     """Its address, with a sign: what is added to a number without one is made a float."""
     return np.int64(array.ctypes.data)
 
 
 @compiled
-def _pack(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int, packed: NDArray[np.int32]) -> None:
+def pack(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int, packed: NDArray[np.int32]) -> None:
     """Factors as tiles read them, four of each query of a vector side by side; behind the last query stands any.
 
     Args:
@@ -114,32 +113,34 @@ def _pack(factors: NDArray[np.int8], queries: NDArray[np.int32], steps: int, pac
     addresses, last = np.empty(LANES, np.int64), len(queries) - 1
     for vector in range(-(-len(queries) // LANES)):
         for lane in range(LANES):
-            addresses[lane] = _at(factors) + queries[min(vector * LANES + lane, last)] * factors.shape[1]
+            addresses[lane] = address_of(factors) + queries[min(vector * LANES + lane, last)] * factors.shape[1]
         for block in range(-(-steps // LANES)):
-            turn(_at(addresses), block * BYTES_AT_ONCE, _at(packed[vector]) + block * LANES * BYTES_AT_ONCE)
+            turn(
+                address_of(addresses), block * BYTES_AT_ONCE, address_of(packed[vector]) + block * LANES * BYTES_AT_ONCE
+            )
 
 
 @compiled
-def _lines(count: int) -> NDArray[np.int32]:
+def whole_lines(count: int) -> NDArray[np.int32]:
     """Whole lines of the memory, int32 [count, LANES]: tiles are read in half the time from where these begin."""
     some = np.empty((count + 1) * LANES, np.int32)
-    first = -_at(some) % BYTES_AT_ONCE // 4
+    first = -address_of(some) % BYTES_AT_ONCE // 4
     return some[first : first + count * LANES].reshape((count, LANES))
 
 
 @compiled
-def _room(queries: int, steps: int) -> NDArray[np.int32]:
+def room_for(queries: int, steps: int) -> NDArray[np.int32]:
     """For packed factors: int32 [vectors, the steps or a few more, LANES]."""
     vectors, fours = -(-queries // LANES), -(-steps // LANES) * LANES
-    return _lines(vectors * fours).reshape((vectors, fours, LANES))
+    return whole_lines(vectors * fours).reshape((vectors, fours, LANES))
 
 
 @compiled
-def _packed(factors: NDArray[np.int8], steps: int) -> NDArray[np.int32]:
+def pack_all(factors: NDArray[np.int8], steps: int) -> NDArray[np.int32]:
     """Those of all queries."""
-    packed = _room(len(factors), steps)
+    packed = room_for(len(factors), steps)
     if len(factors):
-        _pack(factors, np.arange(len(factors)).astype(np.int32), steps, packed)
+        pack(factors, np.arange(len(factors)).astype(np.int32), steps, packed)
     return packed
 
 
@@ -155,11 +156,11 @@ def products(codes: NDArray[np.uint8], factors: NDArray[np.int8]) -> NDArray[np.
         int32 [m, n].
     """
     steps = codes.shape[1] // 4
-    packed, sums = _packed(factors, steps), np.empty((HALF, LANES), np.int32)
+    packed, sums = pack_all(factors, steps), np.empty((HALF, LANES), np.int32)
     out = np.empty((len(factors), len(codes)), np.int32)
     for top in range(0, len(codes), HALF):
         for vector in range(len(packed)):
-            write_sums(_at(codes[top:]), codes.shape[1], _at(packed[vector]), 0, steps, _at(sums))
+            write_sums(address_of(codes[top:]), codes.shape[1], address_of(packed[vector]), 0, steps, address_of(sums))
             for lane in range(min(LANES, len(factors) - vector * LANES)):
                 for row in range(HALF):
                     out[vector * LANES + lane, top + row] = sums[row, lane]
@@ -201,11 +202,11 @@ def _multiplied(tile: tuple[int, int, int], packed: NDArray[np.int32], vector: i
     Returns:
         How many vectors these were.
     """
-    (codes, width, block), apart, out = tile, packed.shape[1] * BYTES_AT_ONCE, _at(sums)
-    factors = _at(packed) + vector * apart
+    (codes, width, block), apart, out = tile, packed.shape[1] * BYTES_AT_ONCE, address_of(sums)
+    factors = address_of(packed) + vector * apart
     if not block:
         for row in range(0, ROWS, HALF):
-            write_sums(codes + row * width, width, factors, apart, steps, out + row * BYTES_AT_ONCE)
+            write_coarse_sums(codes + row * width, width, factors, apart, steps, out + row * BYTES_AT_ONCE)
         return 1
     if vector + VECTORS <= len(packed):
         multiply_four(codes, width, factors, apart, block, 4 * steps // block, out)
@@ -219,7 +220,7 @@ def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8], tiles
     """The highest product of every HALF rows, without the last directions that are no multiple of 4.
 
     Args:
-        codes: uint8 [n, d], contiguous; rows after the last ROWS are left out.
+        codes: uint8 [n, d] of 4 bits, contiguous; rows after the last ROWS are left out.
         factors: int8 [m, d], with zeros behind them up to a multiple of `BYTES_AT_ONCE`.
         tiles: whether whole tiles are multiplied.
 
@@ -227,26 +228,26 @@ def highest_of_blocks(codes: NDArray[np.uint8], factors: NDArray[np.int8], tiles
         int32 [m, n // ROWS * ROWS // HALF].
     """
     width, steps, halves = codes.shape[1], codes.shape[1] // 4, ROWS // HALF
-    packed, blocks = _packed(factors, steps), len(codes) // ROWS
+    packed, blocks = pack_all(factors, steps), len(codes) // ROWS
     out = np.empty((len(factors), blocks * halves), np.int32)
-    sums, best, shapes = _lines(VECTORS * ROWS), np.empty(LANES, np.int32), np.zeros(64, np.uint8)
-    bytes_of_tile = _begin(tiles, steps, shapes)
+    sums, best, shapes = whole_lines(VECTORS * ROWS), np.empty(LANES, np.int32), np.zeros(64, np.uint8)
+    bytes_of_tile = begin(tiles, steps, shapes)
     for block in range(blocks):
-        tile, vector = (_at(codes[block * ROWS :]), width, bytes_of_tile), 0
+        tile, vector = (address_of(codes[block * ROWS :]), width, bytes_of_tile), 0
         while vector < len(packed):
             vectors = _multiplied(tile, packed, vector, steps, sums)
             for half in range(halves * vectors):
-                write_highest(_at(sums[half * HALF :]), _at(best))
+                write_highest(address_of(sums[half * HALF :]), address_of(best))
                 query = (vector + half // halves) * LANES
                 for lane in range(min(LANES, len(factors) - query)):
                     out[query + lane, block * halves + half % halves] = best[lane]
             vector += vectors
-    _end(tiles)
+    end(tiles)
     return out
 
 
 @compiled
-def _above_bounds(
+def above_bounds(
     tile: tuple[int, int, int],
     rows: int,
     packed: NDArray[np.int32],
@@ -268,15 +269,15 @@ def _above_bounds(
         How many there are.
     """
     (codes, width, block), (high, sums), vectors = tile, room, len(packed)
-    apart, out, vector = packed.shape[1] * BYTES_AT_ONCE, _at(high), 0
+    apart, out, vector = packed.shape[1] * BYTES_AT_ONCE, address_of(high), 0
     while block and vector < vectors:
         last = vector + _multiplied(tile, packed, vector, steps, sums)
         for there in range(last - vector):
-            least, place = _at(bounds) + vector * 4 * LANES, vector * LANES
-            out = pick(_at(sums[there * ROWS :]), least + there * 4 * LANES, place + there * LANES, out)
+            least, place = address_of(bounds) + vector * 4 * LANES, vector * LANES
+            out = pick(address_of(sums[there * ROWS :]), least + there * 4 * LANES, place + there * LANES, out)
         vector = last
     while vector < vectors:
-        factors, least = _at(packed) + vector * apart, _at(bounds) + vector * 4 * LANES
+        factors, least = address_of(packed) + vector * apart, address_of(bounds) + vector * 4 * LANES
         for row in range(0, rows, HALF):
             some, place = codes + row * width, (row << PLACE_BITS) + vector * LANES
             if vector + 1 < vectors:
@@ -284,146 +285,33 @@ def _above_bounds(
             else:
                 out = above_one(some, width, factors, apart, steps, least, place, out)
         vector += 2
-    return (out - _at(high)) // 4
+    return (out - address_of(high)) // 4
 
 
 @compiled
-def _begin(tiles: Any, steps: int, shapes: NDArray[np.uint8]) -> int:
+def begin(tiles: Any, steps: int, shapes: NDArray[np.uint8]) -> int:
     """Set the shapes of this thread's tiles, if they are worth it: how many bytes of a row one holds, or 0."""
     block = _shapes(steps, shapes) if tiles and steps else 0
     if block < LEAST_TILE:
         return 0
-    begin_tiles(_at(shapes))
+    begin_tiles(address_of(shapes))
     return block
 
 
 @compiled
-def _end(tiles: Any) -> None:
+def end(tiles: Any) -> None:
     """Have no tiles any more, which need not be kept then when threads change."""
     if tiles:
         end_tiles()
 
 
 @compiled
-def _bound(least: NDArray[np.int32], queries: NDArray[np.int32], bounds: NDArray[np.int32]) -> None:
+def bound(least: NDArray[np.int32], queries: NDArray[np.int32], bounds: NDArray[np.int32]) -> None:
     """What each lane's query asks for, `NOBODY` behind the last."""
     for place in range(len(queries)):
         bounds[place] = least[queries[place]]
     for place in range(len(queries), -(-len(queries) // LANES) * LANES):
         bounds[place] = NOBODY
-
-
-@compiled
-def _copy(start: int, count: int, places: NDArray[np.uint8]) -> None:
-    """So many bytes from an address on. An assignment to a slice takes seconds to compile."""
-    some = numba.carray(pointer(start), (count,), np.uint8)
-    for place in range(count):
-        places[place] = some[place]
-
-
-@compiled
-def _look_into(
-    stored: Stored,
-    asked: Asked,
-    place: tuple[int, int],
-    room: tuple[Any, Any, Any, Any, Any, Any],
-    found: NDArray[np.int64],
-    count: Any,
-) -> tuple[Any, Any]:
-    """One list from a row on, until there may be no room for what is found: what is found by then, and the next row."""
-    (number, start), (mine, packed, bounds, (high, sums), last, block) = place, room
-    codes, size, width = stored.codes[number], stored.sizes[number], stored.first
-    some = packed[: -(-len(mine) // LANES)]
-    numbers = numba.carray(pointer(stored.rows[number]), (size,), np.int64)
-    _pack(asked.factors, mine, width // 4, some)
-    _bound(asked.first, mine, bounds)
-    for top in range(start, size, ROWS):
-        here = min(ROWS, size - top)
-        if count + here * len(mine) >= len(found):
-            return count, top
-        tile = codes + top * width
-        prefetch(tile + AHEAD * width, ROWS * width)
-        prefetch(stored.rows[number] + 8 * (top + AHEAD), 8 * ROWS)
-        if here < ROWS:
-            _copy(tile, here * width, last)
-            tile = _at(last)
-        for each in high[: _above_bounds((tile, width, block), here, some, width // 4, bounds, (high, sums))]:
-            row = top + (each >> PLACE_BITS)
-            found[count] = (numbers[min(row, size - 1)] << PLACE_BITS) + mine[each & ((1 << PLACE_BITS) - 1)]
-            count += np.int64(row < size)
-    return count, size
-
-
-@compiled
-def _opened(
-    stored: Stored, tile: int, near: NDArray[np.int32], bounds: NDArray[np.int32], mine: NDArray[np.int32], room: Any
-) -> NDArray[np.int64]:
-    """Which queries look into each of ROWS lists.
-
-    Args:
-        stored: all lists.
-        tile: the first of these, in ROWS.
-        near: packed factors of centroids.
-        bounds: int32 [vectors * LANES], what their products must exceed.
-        mine: int32 [ROWS, n], filled: the queries of each.
-        room: as `_above_bounds` asks for it, and uint8 [64].
-
-    Returns:
-        How many of these count: int64 [ROWS].
-    """
-    wide, (high, sums, shapes), sizes = stored.centroids.shape[1], room, np.zeros(ROWS, np.int64)
-    block = _begin(stored.tiles, wide // 4, shapes)
-    rows = _at(stored.centroids) + tile * ROWS * wide, wide, block
-    for each in high[: _above_bounds(rows, ROWS, near, wide // 4, bounds, (high, sums))]:
-        one = each >> PLACE_BITS
-        mine[one, sizes[one]] = each & ((1 << PLACE_BITS) - 1)
-        sizes[one] += 1
-    return sizes
-
-
-@compiled
-def look(
-    stored: Stored, asked: Asked, tiles: NDArray[np.int64], place: tuple[int, Any], found: NDArray[np.int64]
-) -> tuple[int, tuple[int, int]]:
-    """Find the rows of some lists whose first sums are high enough, as far as there is room for them.
-
-    Args:
-        stored: all lists.
-        asked: the queries, at most 2^PLACE_BITS.
-        tiles: int64 [t], which ROWS lists to look into: the first ROWS, the second, and so on.
-        place: where to begin, a list, counted along the tiles, and one of its rows.
-        found: int64 [f], filled with rows, and queries in the lower `PLACE_BITS`; room for ROWS rows of every query and
-            one more.
-
-    Returns:
-        How many were found, and where to go on; at ROWS t if this is all.
-    """
-    count: Any = np.int64(0)  # a plain 0 is a type of its own to Numba, and all would be compiled twice
-    queries, steps = len(asked.factors), stored.first // 4
-    near = _packed(asked.near, stored.centroids.shape[1] // 4)
-    opened, bounds = np.empty(len(near) * LANES, np.int32), np.empty(len(near) * LANES, np.int32)
-    _bound(asked.opened, np.arange(queries).astype(np.int32), opened)
-    high, sums = np.empty((ROWS * len(near) + 1) * LANES, np.int32), _lines(VECTORS * ROWS)
-    packed, last, shapes = _room(queries, steps), np.zeros(ROWS * stored.first, np.uint8), np.zeros(64, np.uint8)
-    mine, sizes = np.empty((ROWS, queries), np.int32), np.zeros(ROWS, np.int64)
-    position, row = place
-    tile: Any = np.int64(-1)
-    block: Any = np.int64(0)
-    while position < ROWS * len(tiles):
-        if tile != position // ROWS:
-            tile = position // ROWS
-            sizes = _opened(stored, tiles[tile], near, opened, mine, (high, sums, shapes))
-            block = _begin(stored.tiles, steps, shapes)
-        one = position % ROWS
-        number = tiles[tile] * ROWS + one
-        if sizes[one] and stored.sizes[number]:
-            room = mine[one, : sizes[one]], packed, bounds, (high, sums), last, block
-            count, row = _look_into(stored, asked, (number, row), room, found, count)
-            if row < stored.sizes[number]:
-                break
-        position, row = position + 1, np.int64(0)
-    _end(stored.tiles)
-    return count, (position, row)
 
 
 @compiled
@@ -443,7 +331,7 @@ def multiply_rows(
         How many are left.
     """
     count: Any = np.int64(0)
-    factors, apart = _at(asked.factors), asked.factors.shape[1]
+    factors, apart = address_of(asked.factors), asked.factors.shape[1]
     for place in range(len(found)):
         later = found[min(place + SOON, len(found) - 1)] >> PLACE_BITS
         prefetch(stored.values + later * stored.width, stored.width)

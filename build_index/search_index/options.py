@@ -6,7 +6,7 @@ FLAT = "flat"
 """Every vector as float16, compared one by one: exact."""
 
 LISTS = "ivf"
-"""Vectors in lists by nearest centroid, of which a query looks into the best; 8 bits for each dimension kept."""
+"""Vectors in lists by nearest centroid, of which a query looks into the best; 4 bits for each dimension kept."""
 
 EXACT_ROWS = 200_000
 """At 200,000 x 512-d, exact search served 184 queries a second in batches of 15 on two cores, so the segments of a
@@ -28,7 +28,7 @@ class SearchOptions:
 
     Attributes:
         exact_rows: captions, removed ones not counted, up to which search is exact.
-        index_bytes: size that the lists may have, or 0 for a byte and a quarter for each dimension of each caption.
+        index_bytes: size that the lists may have, or 0 for five eighths of a byte for each dimension of each caption.
     """
 
     exact_rows: int = EXACT_ROWS
@@ -39,12 +39,12 @@ class SearchOptions:
         return FLAT if rows <= self.exact_rows else LISTS
 
     def dimensions(self, rows: int, dimension: int) -> int:
-        """Dimensions kept of each vector, a byte each and a quarter of them twice; re-ranking looks at all of them.
+        """Dimensions kept of each vector, half a byte each, a quarter of them twice; re-ranking looks at all of them.
 
         >>> SearchOptions().dimensions(1_000_000, 512)
         512
         >>> SearchOptions(index_bytes=200_000_000).dimensions(1_000_000, 512)
-        144
+        304
         """
         if not self.index_bytes:
             return dimension
@@ -60,9 +60,9 @@ def bytes_of_row(kept: int) -> int:
     """What a row takes in the file.
 
     >>> bytes_of_row(512)
-    648
+    328
     """
-    return kept + first_directions(kept) + BYTES_OF_ID
+    return (kept + 1) // 2 + (first_directions(kept) + 1) // 2 + BYTES_OF_ID
 
 
 def first_directions(kept: int) -> int:

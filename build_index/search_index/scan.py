@@ -1,14 +1,15 @@
 """Looking into lists for many queries at once, by products of small integers.
 
-A list's rows are 8 bits a value as FAISS stores them: x_d = low_d + (code_d + 1/2) range_d / 255. For a query q,
+A row is 4 bits a value as FAISS stores them: x_d = low_d + (code_d + 1/2) range_d / 15. For a query q,
 
-    q . x = sum_d q_d (low_d + range_d / 510) + sum_d (q_d range_d / 255) code_d,
+    q . x = sum_d q_d (low_d + range_d / 30) + sum_d (q_d range_d / 15) code_d,
 
-of which the first sum is the same for all rows. The factors q_d range_d / 255 are rounded to 64 steps up and 64 down,
+of which the first sum is the same for all rows. The factors q_d range_d / 15 are rounded to 64 steps up and 64 down,
 so what orders the rows is a product of small integers: exact, hence the same whatever is multiplied beside it. How high
-it must be is judged by a sample of the rows, and how high its first part must be by how much the rest may add. Rows
-whose first part is high enough are gathered from all lists and multiplied with the rest about in the order in which
-they lie. FAISS compares row by row, query by query.
+it must be is judged by a sample of the rows, and how high its first part must be by how much the rest may add. That
+first part is taken by factors of its own, so small that its sums fit 16 bits. Rows whose first part is high enough are
+gathered from all lists and multiplied with everything about in the order in which they lie. FAISS compares row by row,
+query by query.
 
 A query looks into the lists that may hold such rows: those whose centroids' own products, and `REACH` times how far
 their rows lie from them, fall short of the threshold by no more than its slack. Rows have length 1, so those of a list
@@ -18,7 +19,7 @@ whose mean is c lie sqrt(1 - |c|^2) from it.
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise, repeat
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,16 +27,25 @@ from numpy.typing import NDArray
 from build_index.search_index.counting import count_rows, highest, put_rows, turned
 from build_index.search_index.exact import NOTHING
 from build_index.search_index.instructions import BYTES_AT_ONCE, HALF, LANES
-from build_index.search_index.kernels import Asked, Stored, highest_of_blocks, look, multiply_rows, products
+from build_index.search_index.kernels import Asked, Stored, highest_of_blocks, multiply_rows, products
 from build_index.search_index.lists import Lists
+from build_index.search_index.looking import BLOCKS, look
+from build_index.search_index.nibbles import CODE, DIRECTIONS, ROWS_OF_BLOCK
 from build_index.search_index.picking import lowest_of_each, rows_of
 from build_index.search_index.stored import leave
 from build_index.search_index.tiles import ROWS
 from encoders import amx
 
-CODE, FACTOR, HIGHEST = 255, 64, 1 << 25
-"""The highest value of a code and of a factor, and what their products may sum to so that a key has room for it. Two
-products fit 16 bits, in which AVX2 adds them; with factors up to 127 recall@10 of 750,000 rows was 0.0002 higher."""
+FACTOR, HIGHEST = 64, 1 << 25
+"""The highest factor, and what products of factors and codes may sum to so that a key has room for it. Many such sums
+of two products fit 16 bits; with factors up to 127 recall@10 of 750,000 rows was 0.0002 higher."""
+
+FRONT, LONGEST = 127, (2**15 - 2) // CODE
+"""The highest factor of the first directions, and what they may sum to: any product, less any that could be asked for,
+is then a number of 16 bits."""
+
+FINE = 255
+"""The highest code of a centroid, which are few: 17 steps for each step of a row."""
 
 QUERIES_PER_PASS = 1_024
 
@@ -83,6 +93,26 @@ Found = tuple[NDArray[np.int32], NDArray[np.int64]]
 """Queries and keys: [f] each."""
 
 
+class Factors(NamedTuple):
+    """What queries are multiplied with.
+
+    Attributes:
+        all: int8 [n, d], of all directions.
+        near: int8 [n, g], of centroids.
+        front: int8 [n, f], of the first directions, as `Asked` has them.
+        larger: float64 [n], in proportion to how much larger these are than all.
+    """
+
+    all: NDArray[np.int8]
+    near: NDArray[np.int8]
+    front: NDArray[np.int8]
+    larger: NDArray[np.float64]
+
+    def of(self, some: NDArray[np.int64]) -> "Factors":
+        """Those of some of the queries."""
+        return Factors(self.all[some], self.near[some], self.front[some], self.larger[some])
+
+
 class Scan:
     """Finds the rows of lists that look best by their codes."""
 
@@ -99,7 +129,8 @@ class Scan:
         self._to_factors: NDArray[np.float32] = np.multiply(lists.basis, steps[:, None], dtype=np.float32)  # [d, D]
         self._lists = lists  # whose memory the codes are
         self._values = lists.codes()
-        self._stored, self._reach = _stored(lists, low[:first], steps[:first], self._values)
+        self._stored, self._reach = _stored(lists, low[:first], width[:first] / np.float32(FINE), self._values)
+        self._looked = min(self._stored.first // 2 * 4, first)
         self._largest_first = np.argsort(-self._stored.sizes.reshape(-1, ROWS).sum(axis=1), kind="stable")
         self._removed = removed
         self.count, self.dimensions, self.first, self.rows = lists.count, kept, first, len(self._values)
@@ -133,59 +164,59 @@ class Scan:
 
     def looked_into(self, queries: NDArray[np.float32], count: int, slack: float) -> tuple[float, float]:
         """Lists that a query looks into at first, and rows that these hold; means."""
-        factors, near = self._factors(queries)
+        factors = self._factors(queries)
         with ThreadPoolExecutor(1, "scan") as pool:
-            asked = self._asked(factors, near, count, slack, pool)
-        opened = products(self._stored.centroids, near)[:, : self.count] > asked.opened[:, None]
+            asked = self._asked(factors, count, slack, pool)
+        opened = products(self._stored.centroids, asked.near)[:, : self.count] > asked.opened[:, None]
         return float(opened.sum(axis=1).mean()), float((opened @ self._stored.sizes[: self.count]).mean())
 
     def _fill(
         self, rows: NDArray[np.int64], queries: NDArray[np.float32], slack: float, least: int, pool: ThreadPoolExecutor
     ) -> None:
         """Guess how high a product must be, look, and look again with a lower guess where that was too high."""
-        factors, near = map(np.concatenate, zip(*pool.map(self._factors, _pieces(queries)), strict=True))
+        factors = Factors(*map(np.concatenate, zip(*pool.map(self._factors, _pieces(queries)), strict=True)))
         left, count = np.arange(len(queries)), rows.shape[1]
         while len(left):
-            asked = self._asked(factors[left], near[left], count, slack, pool)
+            asked = self._asked(factors.of(left), count, slack, pool)
             rows[left] = lowest_of_each(*self._above(asked, pool), len(left), rows.shape[1], pool)
             left = left[(rows[left, least - 1] == NOTHING) & (asked.least != EVERYTHING)]
             count *= 4
 
-    def _factors(self, queries: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-        """What codes and centroids are multiplied with, as large as they may be: int8 [n, f] and int8 [n, g]."""
+    def _factors(self, queries: NDArray[np.float32]) -> "Factors":
+        """What is multiplied with codes, as large as it may be."""
         exact = turned(queries, self._to_factors)
         longest = np.abs(exact).max(axis=1, keepdims=True)
         scale = highest_factor(self.dimensions) / np.where(longest, longest, 1)
         factors = np.rint(exact * scale).astype(np.int8)
-        reach = self._reach * scale * np.linalg.norm(queries, axis=1, keepdims=True)
+        reach = self._reach * FINE / CODE * scale * np.linalg.norm(queries, axis=1, keepdims=True)
         wide = self._stored.centroids.shape[1]
         near = np.zeros((len(queries), wide + -wide % BYTES_AT_ONCE), np.int8)
         near[:, : self.first], near[:, wide - 4] = factors[:, : self.first], np.minimum(np.rint(reach), FACTOR)[:, 0]
-        return np.pad(factors, ((0, 0), (0, -self.dimensions % BYTES_AT_ONCE))), near
+        front, larger = front_factors(exact[:, : self._looked])
+        return Factors(factors, near, in_order(front), larger / scale[:, 0])
 
-    def _asked(
-        self, factors: NDArray[np.int8], near: NDArray[np.int8], count: int, slack: float, pool: ThreadPoolExecutor
-    ) -> Asked:
+    def _asked(self, queries: "Factors", count: int, slack: float, pool: ThreadPoolExecutor) -> Asked:
         """Thresholds above which about so many rows lie.
 
         Directions are taken for uncorrelated: what the second of two parts of a product may have is expected to differ
         from its mean by its share of the variance, and scatters about that.
         """
-        least = self._least(factors, count, pool)
+        factors, near, front, larger = queries
+        least = self._least(_padded(factors), count, pool)
         mean, variance = self._moments
-        middle = factors[:, : self.dimensions] * mean
-        spread = np.square(factors[:, : self.dimensions], dtype=np.float64) * variance
-        whole, second = spread.sum(axis=1), slice(self.first // 4 * 4, None)
+        middle = factors * mean
+        spread = np.square(factors, dtype=np.float64) * variance
+        whole, second = spread.sum(axis=1), slice(self._looked, None)
         share = spread[:, second].sum(axis=1) / np.where(whole, whole, 1)
         expected = middle[:, second].sum(axis=1) + share * (least - middle.sum(axis=1))
         first = least - expected - ALLOWANCE * np.sqrt(share * (1 - share) * whole)
         opened = least - middle[:, second].sum(axis=1) - (slack * np.sqrt(whole) if np.isfinite(slack) else np.inf)
         every = (least == EVERYTHING) | (self.first < 4)
-        first, opened = (
-            np.maximum(np.where(every, EVERYTHING, np.floor(each)), EVERYTHING).astype(np.int32)
-            for each in (first, opened)
-        )
-        return Asked(near, opened, factors, first, least)
+        lowest, highest_ = (CODE * side(front, 0).sum(axis=1, dtype=np.int64) for side in (np.minimum, np.maximum))
+        first = np.clip(np.where(every, -np.inf, np.floor(first * larger)), lowest - 1, highest_)
+        fine = FINE / CODE * opened + (FINE / CODE - 1) / 2 * factors[:, : self.first].sum(axis=1)
+        opened = np.maximum(np.where(every, EVERYTHING, np.floor(fine)), EVERYTHING)
+        return Asked(near, opened.astype(np.int32), front, first.astype(np.int32), in_order(factors), least)
 
     def _least(self, factors: NDArray[np.int8], count: float, pool: ThreadPoolExecutor) -> NDArray[np.int32]:
         """A product that about so many rows exceed, judged by a sample: int32 [n]."""
@@ -201,8 +232,9 @@ class Scan:
 
     @cached_property
     def _sample(self) -> NDArray[np.uint8]:
-        """Rows in even steps: uint8 [s, d]."""
-        return np.ascontiguousarray(self._values[:: min(SAMPLE_SHARE, max(self.rows // LEAST_SAMPLE, 1))])
+        """Rows in even steps, a byte a value: uint8 [s, d]."""
+        some = self._values[:: min(SAMPLE_SHARE, max(self.rows // LEAST_SAMPLE, 1))]
+        return np.ascontiguousarray(unpacked(some)[:, : self.dimensions])
 
     @cached_property
     def _moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -225,7 +257,7 @@ class Scan:
 
     def _look(self, asked: Asked, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of some lists that look good by the first directions, and queries: int64 [f]."""
-        room = np.empty(max(ROOM, ROWS * len(asked.factors) + 1), np.int64)
+        room = np.empty(max(ROOM, BLOCKS * ROWS_OF_BLOCK * len(asked.factors) + 1), np.int64)
         found, place = [], (0, 0)
         while place[0] < ROWS * len(tiles):
             count, place = look(self._stored, asked, tiles, place, room)
@@ -257,10 +289,50 @@ class Scan:
 def highest_factor(length: int) -> int:
     """The factors that may stand beside so many codes.
 
-    >>> highest_factor(256), highest_factor(2048)
-    (64, 64)
+    >>> highest_factor(256), highest_factor(2**16)
+    (64, 34)
     """
     return max(min(FACTOR, HIGHEST // (CODE * length)), 1)
+
+
+def front_factors(exact: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Whole numbers in proportion, as large as their sums with codes may be.
+
+    Args:
+        exact: float32 [n, f].
+
+    Returns:
+        int8 [n, f], whose sizes sum to `LONGEST` at most, and what they were multiplied with, float64 [n].
+    """
+    sizes = np.abs(exact, dtype=np.float64)
+    most, all_ = sizes.max(axis=1, initial=0), sizes.sum(axis=1)
+    room = LONGEST - exact.shape[1] / 2  # for what is rounded up
+    scale = np.minimum(FRONT / np.where(most, most, 1), room / np.where(all_, all_, 1))
+    return np.rint(exact * scale[:, None]).astype(np.int8), scale
+
+
+def unpacked(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two codes in a byte, the first in the lower bits, to a byte each: uint8 [n, w] -> [n, 2 w]."""
+    return np.stack([codes & CODE, codes >> 4], axis=2).reshape(len(codes), -1)
+
+
+def in_order(factors: NDArray[np.int8]) -> NDArray[np.int8]:
+    """As codes come out of their bytes: of each `DIRECTIONS` every second one from the first on, then the others.
+
+    Args:
+        factors: int8 [n, d].
+
+    Returns:
+        int8 [n, a multiple of `DIRECTIONS`], zeros where there are none.
+    """
+    wide = np.pad(factors, ((0, 0), (0, -factors.shape[1] % DIRECTIONS)))
+    pairs = wide.reshape(len(factors), -1, DIRECTIONS // 2, 2)
+    return np.ascontiguousarray(pairs.transpose(0, 1, 3, 2)).reshape(wide.shape)
+
+
+def _padded(factors: NDArray[np.int8]) -> NDArray[np.int8]:
+    """With zeros behind them, up to a multiple of `BYTES_AT_ONCE`."""
+    return np.pad(factors, ((0, 0), (0, -factors.shape[1] % BYTES_AT_ONCE)))
 
 
 def _stored(
@@ -272,16 +344,16 @@ def _stored(
     wide, tiles = first + -first % 4 + 4, amx.allowed("amx-int8")
     wide += -wide % BYTES_AT_ONCE if tiles else 0
     reach = np.sqrt(np.maximum(1 - np.square(centroids).sum(axis=1), 0))
-    worth = REACH * max(float(reach.max()), float(np.finfo(np.float32).tiny)) / CODE
+    worth = REACH * max(float(reach.max()), float(np.finfo(np.float32).tiny)) / FINE
     near = np.zeros((count + missing, wide), np.uint8)
-    near[:count, :first] = np.clip((centroids - low) / np.where(steps, steps, 1), 0, CODE)
+    near[:count, :first] = np.clip((centroids - low) / np.where(steps, steps, 1), 0, FINE)
     near[:count, wide - 4] = np.rint(reach * REACH / worth)
     inner = lists.lists.invlists
     numbers = range(count)
     each = [[_address(get(number)) for number in numbers] for get in (inner.get_codes, inner.get_ids)]
     each.append([inner.list_size(number) for number in numbers])
     codes, rows, sizes = np.pad(np.array(each, np.int64), ((0, 0), (0, missing)))
-    return Stored(near, codes, rows, sizes, first, values.ctypes.data, values.shape[1], tiles), worth
+    return Stored(near, codes, rows, sizes, lists.lists.code_size, values.ctypes.data, values.shape[1], tiles), worth
 
 
 def _address(pointer: Any) -> int:

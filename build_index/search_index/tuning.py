@@ -25,7 +25,7 @@ DEPTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024)
 STEP, STEPS = 0.02, 200
 """Slacks are tried in such steps, up to so many."""
 
-RERANK_COST = 300
+RERANK_COST = 100
 """Work of picking and re-ranking one value, in values of the lists looked into: 2.7 against 0.008 nanoseconds without
 tiles, where rows count that look good only because thresholds are lower when more candidates are wanted. With tiles,
 32 and 48 candidates, each with the slack that it needs, were as fast."""
