@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from search_material import HERE, NONE, clustered, in_lists
+from search_material import HERE, NONE, clustered, in_lists, unit
 
 from build_index.config import BuildConfig
 from build_index.faiss_index import rows_from_lists
@@ -27,11 +27,18 @@ from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import Setting, share_found
 
 
-@pytest.fixture(scope="module")
-def made() -> tuple[StoredVectors, Lists]:
-    vectors = clustered(1_500)
+def flat(rows: int) -> StoredVectors:
+    """Vectors that leave half of their dimensions empty, so that there is room for copies of the others."""
+    halves = [np.concatenate([part[:, :16], 0 * part[:, 16:]], axis=1) for part in clustered(rows).parts]
+    return StoredVectors([unit(part).astype(np.float16) for part in halves], NONE)
+
+
+@pytest.fixture(scope="module", params=["every direction once", "copies"])
+def made(request: pytest.FixtureRequest) -> tuple[StoredVectors, Lists]:
+    vectors = flat(1_500) if request.param == "copies" else clustered(1_500)
     lists = train(vectors, vectors.sample(1_000, NONE), 24, 32, HERE)
     lists.add(vectors)
+    assert (lists.copies.max() > 1) == (request.param == "copies")
     return vectors, lists
 
 
@@ -47,7 +54,7 @@ def test_principal_directions_are_the_singular_ones() -> None:
 
 
 def nearest_by_hand(lists: Lists, row: NDArray[np.float32]) -> tuple[int, list[float]]:
-    turned = row @ lists.basis[: lists.lists.d].T
+    turned = row @ lists.front.T
     distances = [float(((turned - centroid) ** 2).sum()) for centroid in lists.centroids()]
     return int(np.argmin(distances)), distances
 
@@ -70,7 +77,7 @@ def test_many_lists_are_learned_in_two_steps(monkeypatch: pytest.MonkeyPatch) ->
     assert 90 <= lists.count <= 100
     places, everything = in_lists(lists), vectors.take(np.arange(3_000))
     assert np.mean([nearest_by_hand(lists, everything[row])[0] == places[row] for row in range(0, 3_000, 10)]) > 0.97
-    turned = everything @ lists.basis[: lists.lists.d].T
+    turned = everything @ lists.front.T
     of_row = np.array([places[row] for row in range(3_000)])
     inside = ((turned - lists.centroids()[of_row]) ** 2).sum()
     one_step = faiss.Kmeans(lists.lists.d, lists.count, niter=10, seed=0)
@@ -181,13 +188,28 @@ def test_each_query_gets_its_highest(found: list[tuple[int, int, int]], count: i
 # --- looking into lists ----------------------------------------------------------------------------------------------
 
 
+def exact_factors(lists: Lists, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a step of each code is worth for a query."""
+    _, width = lists.ranges()
+    return np.einsum("D,dD->d", query, lists.basis * (width / np.float32(15)).astype(np.float32)[:, None])
+
+
 def factors_by_hand(lists: Lists, query: NDArray[np.float32]) -> tuple[list[int], float]:
     """A query in integers, and what they were multiplied with."""
-    kept = len(lists.basis)
-    _, width = lists.ranges()
-    exact = np.einsum("D,dD->d", query, lists.basis * (width / np.float32(15)).astype(np.float32)[:, None])
-    scale = min(64, 2**25 // (15 * kept)) / np.abs(exact).max()
+    exact = exact_factors(lists, query)
+    scale = min(64, 2**25 // (15 * len(exact))) / np.abs(exact).max()
     return [round(float(each)) for each in exact * scale], float(scale)
+
+
+def once_by_hand(lists: Lists, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a step of a direction is worth, where it stands first; nothing where it stands again."""
+    exact, seen, found = exact_factors(lists, query), list[NDArray[np.float32]](), []
+    for direction, worth in zip(lists.basis, exact, strict=True):
+        length = float(np.linalg.norm(direction))
+        again = any(float(direction @ other) > 0.9 * length**2 for other in seen)
+        found.append(0.0 if again else float(worth) / length**2)
+        seen.append(direction)
+    return np.array(found, np.float32)
 
 
 def codes_by_hand(lists: Lists) -> NDArray[np.uint8]:
@@ -203,15 +225,17 @@ def product(codes: Any, factors: list[int]) -> int:
 def slow_lists(lists: Lists, query: NDArray[np.float32]) -> list[int]:
     """How good every list looks, value by value in Python's integers."""
     first = lists.lists.d
-    low, width = lists.ranges()[:, :first]
-    factors, scale = factors_by_hand(lists, query)
+    low, width = faiss.vector_to_array(lists.lists.sq.trained).reshape(2, first)
+    exact = once_by_hand(lists, query)[:first]
+    scale = 64 / float(np.abs(exact).max())
+    factors = [round(float(each) * scale) for each in exact]
     centroids = lists.centroids()
     codes = np.clip((centroids - low) / (width / np.float32(255)), 0, 255).astype(np.uint8)
     reach = [max(1 - float(np.square(centroid).sum()), 0) ** 0.5 for centroid in centroids]
     worth = scan_module.REACH * max(reach) / 255
     further = min(round(17 * worth * scale * float(np.linalg.norm(query))), 64)  # 255 / 15
     return [
-        product(code, factors[:first]) + round(far * scan_module.REACH / worth) * further
+        product(code, factors) + round(far * scan_module.REACH / worth) * further
         for code, far in zip(codes, reach, strict=True)
     ]
 
@@ -276,19 +300,50 @@ def test_thresholds_are_as_they_are_defined(made: tuple[StoredVectors, Lists]) -
     blocks = (codes @ factors)[: 1_500 // 8 * 8].reshape(-1, 8).max(axis=1)
     rank = int(np.ceil(10 + scan_module.CAUTION * 10**0.5 + scan_module.LEAST_RANK))
     assert asked.least[0] == np.sort(blocks)[-rank]
-    mean, spread = codes.mean(axis=0) * factors, codes.var(axis=0) * factors**2
+    once = once_by_hand(lists, query)
+    middle, spread = codes.mean(axis=0) @ factors, codes.var(axis=0) * (once * scale) ** 2
     share = spread[first:].sum() / spread.sum()
-    rest = mean[first:].sum() + share * (asked.least[0] - mean.sum())
+    rest = middle - codes.mean(axis=0)[:first] @ once[:first] * scale
     scatter = (share * (1 - share) * spread.sum()) ** 0.5
-    exact = np.einsum("D,dD->d", query, lists.basis * (lists.ranges()[1] / np.float32(15))[:, None])[:first]
-    larger = min(127 / np.abs(exact).max(), (32_766 // 15 - first / 2) / np.abs(exact).sum())
-    np.testing.assert_array_equal(
-        asked.front[0], scan_module.in_order(np.rint(exact * larger).astype(np.int8)[None])[0]
-    )
-    wanted = (asked.least[0] - rest - scan_module.ALLOWANCE * scatter) * larger / scale
-    assert asked.first[0] == pytest.approx(wanted, abs=1)
-    opened = asked.least[0] - mean[first:].sum() - 1.5 * spread.sum() ** 0.5
-    assert asked.opened[0] == np.floor(17 * opened + 8 * factors[:first].sum())
+    front = once[:first]
+    larger = min(127 / np.abs(front).max(), (32_766 // 15 - first / 2) / np.abs(front).sum())
+    whole = np.rint(front * larger).astype(np.int8)
+    np.testing.assert_array_equal(asked.front[0], scan_module.in_order(whole[None])[0])
+    wanted = asked.least[0] - rest - share * (asked.least[0] - middle) - scan_module.ALLOWANCE * scatter
+    assert asked.first[0] == pytest.approx(wanted * larger / scale, abs=1)
+    near_scale = 64 / np.abs(front).max()
+    opened = (asked.least[0] - rest - 1.5 * spread.sum() ** 0.5) * near_scale / scale
+    assert asked.opened[0] == pytest.approx(17 * opened + 8 * np.rint(front * near_scale).sum(), abs=1)
+
+
+def test_copies_of_a_direction_round_it_less() -> None:
+    """Steps of the copies begin in between each other's; queries lie far out in the first direction here."""
+    rng = np.random.default_rng(0)
+    rows = unit(rng.standard_normal((4_000, 16)) * [1, *[0.5] * 7, *[0.02] * 8] + [3, *[0] * 15])
+    queries = unit(rng.standard_normal((50, 16)) * 0.3 - [4, *[0] * 15])
+    basis, ranges = lists_module.values_of(rows, queries, 16)
+    lists = Lists.empty(basis, np.zeros((1, 4), np.float32), ranges, HERE)
+    copies = lists.copies
+    assert copies[0] == lists_module.COPIES
+    assert copies[:4].min() >= 1
+    np.testing.assert_allclose(np.square(basis).sum(axis=1), 1 / copies, atol=1e-6)
+    lists.add(StoredVectors([rows.astype(np.float16)], NONE))
+    low, width = ranges
+    values = low + (codes_by_hand(lists) + 0.5) * width / 15
+    error = values @ (basis @ queries.T) - rows @ queries.T
+    distinct = np.searchsorted(np.cumsum(copies), 16) + 1
+    directions = unit(basis[:distinct])
+    single = rows @ directions.T
+    lowest, step = single.min(axis=0), (single.max(axis=0) - single.min(axis=0)) / 16
+    plain = lowest + (np.minimum((single - lowest) // step, 15) + 0.5) * step
+    assert error.std() < 0.5 * (plain @ (directions @ queries.T) - rows @ queries.T).std()
+
+
+def test_copies_take_the_place_of_what_matters_least() -> None:
+    rounded, everything = np.array([16.0, 4.0, *[1e-3] * 14]), np.array([99.0, 50.0, *[9.0] * 8, *[0.0] * 6])
+    assert lists_module.copies_of(rounded, everything).tolist() == [4, 4, *[1] * 8]
+    assert lists_module.copies_of(rounded, everything + 99).tolist() == [1] * 16
+    assert lists_module.copies_of(rounded[:2], everything[:2]).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(("length", "large"), [(1, 1.0), (4, 1e-3), (128, 1.0), (128, 1e9), (1_024, 1.0)])

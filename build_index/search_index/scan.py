@@ -97,20 +97,22 @@ class Factors(NamedTuple):
     """What queries are multiplied with.
 
     Attributes:
-        all: int8 [n, d], of all directions.
+        all: int8 [n, d], of all values.
+        once: float32 [n, d], what all copies of a direction together are multiplied with, at the first one.
         near: int8 [n, g], of centroids.
         front: int8 [n, f], of the first directions, as `Asked` has them.
-        larger: float64 [n], in proportion to how much larger these are than all.
+        larger: float64 [n, 2], by how much the last two are larger than the others, in proportion.
     """
 
     all: NDArray[np.int8]
+    once: NDArray[np.float32]
     near: NDArray[np.int8]
     front: NDArray[np.int8]
     larger: NDArray[np.float64]
 
     def of(self, some: NDArray[np.int64]) -> "Factors":
         """Those of some of the queries."""
-        return Factors(self.all[some], self.near[some], self.front[some], self.larger[some])
+        return Factors(*(each[some] for each in self))  # type: ignore[arg-type]
 
 
 class Scan:
@@ -129,7 +131,12 @@ class Scan:
         self._to_factors: NDArray[np.float32] = np.multiply(lists.basis, steps[:, None], dtype=np.float32)  # [d, D]
         self._lists = lists  # whose memory the codes are
         self._values = lists.codes()
-        self._stored, self._reach = _stored(lists, low[:first], width[:first] / np.float32(FINE), self._values)
+        copies = lists.copies
+        distinct = int(np.searchsorted(np.cumsum(copies), kept)) + 1
+        self._times = np.where(np.arange(kept) < distinct, copies, 0).astype(np.float32)
+        length = np.sqrt(copies[:first]).astype(np.float32)  # what the values of the lists are longer
+        front = low[:first] * length, width[:first] * length / np.float32(FINE)
+        self._stored, self._reach = _stored(lists, *front, self._values)
         self._looked = min(self._stored.first // 2 * 4, first)
         self._largest_first = np.argsort(-self._stored.sizes.reshape(-1, ROWS).sum(axis=1), kind="stable")
         self._removed = removed
@@ -185,15 +192,23 @@ class Scan:
     def _factors(self, queries: NDArray[np.float32]) -> "Factors":
         """What is multiplied with codes, as large as it may be."""
         exact = turned(queries, self._to_factors)
-        longest = np.abs(exact).max(axis=1, keepdims=True)
-        scale = highest_factor(self.dimensions) / np.where(longest, longest, 1)
-        factors = np.rint(exact * scale).astype(np.int8)
-        reach = self._reach * FINE / CODE * scale * np.linalg.norm(queries, axis=1, keepdims=True)
+        once = exact * self._times
+        scale, near_scale = (
+            limit / np.where(longest, longest, 1)
+            for limit, longest in (
+                (highest_factor(self.dimensions), np.abs(exact).max(axis=1, keepdims=True)),
+                (FACTOR, np.abs(once[:, : self.first]).max(axis=1, keepdims=True)),
+            )
+        )
+        reach = self._reach * FINE / CODE * near_scale * np.linalg.norm(queries, axis=1, keepdims=True)
         wide = self._stored.centroids.shape[1]
         near = np.zeros((len(queries), wide + -wide % BYTES_AT_ONCE), np.int8)
-        near[:, : self.first], near[:, wide - 4] = factors[:, : self.first], np.minimum(np.rint(reach), FACTOR)[:, 0]
-        front, larger = front_factors(exact[:, : self._looked])
-        return Factors(factors, near, in_order(front), larger / scale[:, 0])
+        near[:, : self.first] = np.rint(once[:, : self.first] * near_scale)
+        near[:, wide - 4] = np.minimum(np.rint(reach), FACTOR)[:, 0]
+        front, front_scale = front_factors(once[:, : self._looked])
+        larger = np.stack([near_scale[:, 0], front_scale], axis=1) / scale
+        factors = np.rint(exact * scale).astype(np.int8)
+        return Factors(factors, (once * scale).astype(np.float32), near, in_order(front), larger)
 
     def _asked(self, queries: "Factors", count: int, slack: float, pool: ThreadPoolExecutor) -> Asked:
         """Thresholds above which about so many rows lie.
@@ -201,20 +216,20 @@ class Scan:
         Directions are taken for uncorrelated: what the second of two parts of a product may have is expected to differ
         from its mean by its share of the variance, and scatters about that.
         """
-        factors, near, front, larger = queries
+        factors, once, near, front, larger = queries
         least = self._least(_padded(factors), count, pool)
         mean, variance = self._moments
-        middle = factors * mean
-        spread = np.square(factors, dtype=np.float64) * variance
+        spread = np.square(once, dtype=np.float64) * variance
         whole, second = spread.sum(axis=1), slice(self._looked, None)
         share = spread[:, second].sum(axis=1) / np.where(whole, whole, 1)
-        expected = middle[:, second].sum(axis=1) + share * (least - middle.sum(axis=1))
-        first = least - expected - ALLOWANCE * np.sqrt(share * (1 - share) * whole)
-        opened = least - middle[:, second].sum(axis=1) - (slack * np.sqrt(whole) if np.isfinite(slack) else np.inf)
+        middle = (factors * mean).sum(axis=1)
+        rest = middle - (once[:, : self._looked] * mean[: self._looked]).sum(axis=1)
+        first = least - rest - share * (least - middle) - ALLOWANCE * np.sqrt(share * (1 - share) * whole)
+        opened = least - rest - (slack * np.sqrt(whole) if np.isfinite(slack) else np.inf)
         every = (least == EVERYTHING) | (self.first < 4)
         lowest, highest_ = (CODE * side(front, 0).sum(axis=1, dtype=np.int64) for side in (np.minimum, np.maximum))
-        first = np.clip(np.where(every, -np.inf, np.floor(first * larger)), lowest - 1, highest_)
-        fine = FINE / CODE * opened + (FINE / CODE - 1) / 2 * factors[:, : self.first].sum(axis=1)
+        first = np.clip(np.where(every, -np.inf, np.floor(first * larger[:, 1])), lowest - 1, highest_)
+        fine = FINE / CODE * opened * larger[:, 0] + (FINE / CODE - 1) / 2 * near[:, : self.first].sum(axis=1)
         opened = np.maximum(np.where(every, EVERYTHING, np.floor(fine)), EVERYTHING)
         return Asked(near, opened.astype(np.int32), front, first.astype(np.int32), in_order(factors), least)
 
