@@ -84,7 +84,7 @@ class BuildConfig:
     index_bytes: int | None = field(
         default=None,
         metadata={
-            "help": "size of a search index that is not exact (default: the index's own, or 0, which means a "
+            "help": "size of a search index that is not exact (default: the index's own, or 0, which means "
             "five eighths of a byte for each dimension of each caption)"
         },
     )

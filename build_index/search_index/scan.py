@@ -37,8 +37,8 @@ from build_index.search_index.tiles import ROWS
 from encoders import amx
 
 FACTOR, HIGHEST = 64, 1 << 25
-"""The highest factor, and what products of factors and codes may sum to so that a key has room for it. Many such sums
-of two products fit 16 bits; with factors up to 127 recall@10 of 750,000 rows was 0.0002 higher."""
+"""The highest factor, and what products of factors and codes may sum to so that a key has room for it. Many sums of two
+such products fit 16 bits. With factors up to 127 and codes of 8 bits recall@10 of 750,000 rows was 0.0002 higher."""
 
 FRONT, LONGEST = 127, (2**15 - 2) // CODE
 """The highest factor of the first directions, and what they may sum to: any product, less any that could be asked for,
