@@ -1,4 +1,4 @@
-"""The processor's own vectors, in which rows of codes, a byte each, are multiplied with queries: instructions for `kernels`.
+"""The processor's own vectors, in which codes, a byte each, are multiplied with queries: instructions for `kernels`.
 
 Each is written in LLVM's terms, and is one function to what is compiled. Addresses and lengths are integers.
 """
