@@ -1,8 +1,8 @@
 """The commands from the outside: help at once and without heavy libraries, exit codes, errors as one line."""
 
+import os
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -29,17 +29,15 @@ def main_of(module: str) -> str:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_help_comes_at_once(module: str) -> None:
-    fastest = SECONDS
-    for _ in range(3):
-        started = time.perf_counter()
-        answer = python("-m", module, "--help")
-        fastest = min(fastest, time.perf_counter() - started)
-        assert answer.returncode == 0, answer.stderr
-        assert answer.stdout.startswith(f"usage: python -m {module} ")
-        assert answer.stderr == ""
-        if fastest < SECONDS:
-            return
-    pytest.fail(f"three times {SECONDS} s or more")
+    """By the processor's time, which depends less than the clock on what else the machine does."""
+    before = os.times()
+    answer = python("-m", module, "--help")
+    after = os.times()
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(f"usage: python -m {module} ")
+    assert answer.stderr == ""
+    spent = sum(after[2:4]) - sum(before[2:4])  # of children
+    assert spent < SECONDS
 
 
 @pytest.mark.parametrize("module", MODULES)
