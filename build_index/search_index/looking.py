@@ -28,6 +28,7 @@ from build_index.search_index.kernels import (
     whole_lines,
 )
 from build_index.search_index.nibbles import (
+    CODE,
     DIRECTIONS,
     GROUP,
     QUERIES_AT_ONCE,
@@ -274,7 +275,7 @@ def _turn(stored: Stored, number: int, top: int, addresses: NDArray[np.int64], t
         return
     for row in range(ROWS_OF_BLOCK):
         for step, both in enumerate(numba.carray(pointer(addresses[row]), (steps,), np.uint8)):
-            turned[step, row, 0], turned[step, row, 1] = both & 15, both >> 4
+            turned[step, row, 0], turned[step, row, 1] = both & CODE, both >> 4
 
 
 @compiled
