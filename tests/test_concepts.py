@@ -19,6 +19,7 @@ from build_index.concepts import (
     names,
     word_list_concept,
 )
+from build_index.concepts import words as sentences
 from build_index.concepts.generic_words import NEVER_ALONE
 from build_index.concepts.lexicon import Lexicon
 from build_index.concepts.singular import singular
@@ -312,6 +313,33 @@ def test_names_are_found_in_other_languages() -> None:
 def test_english_is_not_taken_for_another_language() -> None:
     assert words("a ristorante in piazza san marco") != []
     assert "chambord" in " ".join(words("Château de Chambord seen from the garden"))
+
+
+# --- captions that are plain words
+
+PIECES = (
+    "a A dog Mens womens CHILDRENS XVI xvi VIX Viv I w img St. Mr. mens' 's ' . .. ... , ,, - & | 3 1a é U.S. J. don't"
+)
+plain_pieces = st.sampled_from([*PIECES.split(), "\n", "\t", "\u00a0", " ", "  ", "x" * 36, "x" * 37])
+
+
+@settings(max_examples=2_000)
+@given(st.lists(plain_pieces, max_size=8), st.sampled_from(["", " "]))
+def test_plain_captions_are_read_as_any(pieces: list[str], between: str) -> None:
+    caption = between.join(pieces)
+    plain = sentences.plain_words(caption)
+    if plain is not None:
+        assert sentences.sentences_of_any(caption) == [plain]
+
+
+@pytest.mark.parametrize("caption", ["a dog", "Two dogs, a cat and I .", "A dog  , a cat,", "dogs.", "dog, "])
+def test_which_captions_are_plain(caption: str) -> None:
+    assert [sentences.plain_words(caption)] == sentences.sentences_of_any(caption) == sentences.sentences(caption)
+
+
+@pytest.mark.parametrize("caption", ["", ".", " a dog", "Mr. Dog", "a dog. a cat", "mens shoes", "Louis XIV", "x" * 37])
+def test_which_captions_are_not_plain(caption: str) -> None:
+    assert sentences.plain_words(caption) is None
 
 
 # --- the tagger

@@ -1,6 +1,5 @@
 """Captions in another language than the tagger's: seen by their function words, read for their names alone."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from build_index.concepts.generic_words import GENERIC
@@ -49,7 +48,10 @@ def foreign_language(
     >>> foreign_language([["Château", "de", "Chambord", "in", "France"]], Language.ENGLISH, {"in"}.__contains__)
     """
     words = [word for sentence in sentences for word in sentence]
-    hits = Counter(language for word in words for language in _votes(word.lower()))
+    hits: dict[str, int] = {}
+    for word in words:
+        for language in _votes(word.lower()):
+            hits[language] = hits.get(language, 0) + 1
     home = hits.pop(ours.value, 0)
     best, most = max(hits.items(), key=lambda item: item[1], default=(UNKNOWN, 0))
     if most < 2 and home:  # nearly every caption of ours ends here

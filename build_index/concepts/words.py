@@ -32,6 +32,7 @@ _TOKEN = re.compile(
     | (?P<other>\S)""",
     re.VERBOSE,
 )
+_PLAIN = re.compile(rf"[a-zA-Z]{{1,{MAX_LETTERS}}}(?:,? +[a-zA-Z]{{1,{MAX_LETTERS}}}| +,)*,?(?: *\.)? *")
 _TYPOGRAPHY = str.maketrans("\u2018\u2019\u2010\u2011", "''--")  # apostrophes and hyphens of typesetters
 _PLURAL_POSSESSIVE = re.compile(r"\b((?:wo)?men|children)s\b", re.IGNORECASE)
 _LOOSE_HYPHEN = re.compile(  # CC3M writes "t - shirt"; a dash between clauses looks the same
@@ -40,6 +41,8 @@ _LOOSE_HYPHEN = re.compile(  # CC3M writes "t - shirt"; a dash between clauses l
 )
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff'.&-]+")
 _ROMAN = re.compile(r"[IVXL]{2,}")
+_NOT_PLAIN = ("mens", "drens")
+"""In what may be a possessive without its mark: mens."""
 _ASIDE = frozenset("'`*_#~^")
 """Quotation marks and decoration vanish: what they enclose is read as if they were not there."""
 
@@ -53,6 +56,26 @@ def sentences(caption: str) -> list[list[str]]:
     >>> sentences("St. Paul's Cathedral, with an old T-shirt. IMG_1234.jpg")
     [['St.', 'Paul', "'s", 'Cathedral', ',', 'with', 'an', 'old', 'T-shirt'], [',']]
     """
+    plain = plain_words(caption)
+    return sentences_of_any(caption) if plain is None else [plain]
+
+
+def plain_words(caption: str) -> list[str] | None:
+    """The words of a caption that is words of our letters, commas and one full stop at its end: half of all are.
+
+    Returns:
+        The one sentence that `sentences_of_any` finds, in a tenth of its time; None for any other caption.
+    """
+    if len(caption) > MAX_CHARACTERS or not _PLAIN.fullmatch(caption) or _ROMAN.search(caption):
+        return None
+    lowered = caption.lower()
+    if any(ending in lowered for ending in _NOT_PLAIN):
+        return None
+    return caption.rstrip(" .").replace(",", " , ").split()
+
+
+def sentences_of_any(caption: str) -> list[list[str]]:
+    """As `sentences`, without looking for captions that take less."""
     text = unicodedata.normalize("NFC", html.unescape(caption[:MAX_CHARACTERS])).translate(_TYPOGRAPHY)
     text = _PLURAL_POSSESSIVE.sub(r"\1's", _MARKUP.sub(" , ", text))
     if " - " in text and text.islower():

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from build_index.search_index.compiled import compiled, pointer
+from build_index.search_index.instructions import prefetch
 from build_index.search_index.stored import StoredVectors
 
 ROWS_AT_ONCE = 1 << 12
 """Candidates that a thread is handed at a time."""
+
+SOON = 2
+"""Vectors that are asked for before they are multiplied."""
 
 NEAR = 1_024
 """Rows that are read in any order: a megabyte of them, or so."""
@@ -164,17 +168,27 @@ def multiply(
         queries: [n, d], multiplied with 2^112.
         cosines: [n * c], those of the first query, the second, and so on; filled where there are keys.
     """
-    length, part = queries.shape[1], 0
+    length, part, ahead = queries.shape[1], 0, 0
     columns = len(cosines) // len(queries)
-    for key in keys:
-        row, place = key >> PLACE_BITS, key & ((1 << PLACE_BITS) - 1)
-        while row >= starts[part + 1]:
-            part += 1
-        while row < starts[part]:
-            part -= 1
+    for number in range(len(keys)):
+        later = keys[min(number + SOON, len(keys) - 1)] >> PLACE_BITS
+        ahead = _part_of(later, starts, ahead)
+        prefetch(parts[ahead] + 2 * length * (later - starts[ahead]), 2 * length)
+        row, place = keys[number] >> PLACE_BITS, keys[number] & ((1 << PLACE_BITS) - 1)
+        part = _part_of(row, starts, part)
         size = starts[part + 1] - starts[part]
         vectors = numba.carray(pointer(parts[part]), (size, length), np.int16)
         cosines[place] = _cosine(vectors[row - starts[part]], queries[place // columns])
+
+
+@compiled
+def _part_of(row: int, starts: NDArray[np.int64], near: int) -> int:
+    """The part that a row is in, looked for from one on that is near."""
+    while row >= starts[near + 1]:
+        near += 1
+    while row < starts[near]:
+        near -= 1
+    return near
 
 
 @compiled

@@ -268,15 +268,16 @@ def turn(_: Any, addresses: Any, offset: Any, out: Any) -> Any:
 
 @instruction
 def prefetch(_: Any, start: Any, length: Any) -> Any:
-    """Ask for so many bytes before they are needed; nothing has to lie there."""
+    """Ask for so many bytes before they are needed, all lines in which any of them is; nothing has to lie there."""
 
     def emit(context: Any, builder: Any, _: Any, arguments: list[Any]) -> Any:
         start, length = arguments
         address = ir.IntType(8).as_pointer()
         fetch = declared(builder, "llvm.prefetch.p0", ir.VoidType(), [address, INT32, INT32, INT32])
-        with cgutils.for_range_slice(builder, INT64(0), length, INT64(BYTES_AT_ONCE)) as (offset, _):
-            here = builder.inttoptr(builder.add(start, offset), address)
-            builder.call(fetch, [here, INT32(0), INT32(3), INT32(1)])
+        first, end = builder.and_(start, INT64(-BYTES_AT_ONCE)), builder.add(start, length)
+        with cgutils.for_range_slice(builder, first, end, INT64(BYTES_AT_ONCE)) as (here, _):
+            line = builder.inttoptr(here, address)
+            builder.call(fetch, [line, INT32(0), INT32(3), INT32(1)])
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp), emit

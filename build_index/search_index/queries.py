@@ -66,9 +66,9 @@ def gap_queries(
     model = model or GapModel()
     if not len(rows):
         return np.zeros((0, vectors.dimension), np.float32)
-    some = vectors.take(vectors.sample(MEAN_ROWS, np.zeros(0, np.int64))).astype(np.float64)
-    mean = some.mean(axis=0)
-    spread = np.sqrt(((some - mean) ** 2).sum(axis=1).mean())
+    some = vectors.take(vectors.sample(MEAN_ROWS, np.zeros(0, np.int64)))
+    mean = some.mean(axis=0, dtype=np.float64)
+    spread = np.sqrt(max(np.einsum("nd,nd->n", some, some, dtype=np.float64).mean() - mean @ mean, 0))
     generator = np.random.Generator(np.random.PCG64([seed, vectors.dimension]))
     own = _unit(vectors.take(rows) - mean)
     noise = _unit(generator.standard_normal(own.shape))
