@@ -20,7 +20,7 @@ from encoders.fused_linear import Activation
 from encoders.panel_rows import BYTES_OF_LINE, GROUP, NUMBERS, ROWS, Numbers, Panels, write_group
 from encoders.panel_sums import AHEAD, BYTES_OF_SUMS, COLUMNS, add_products, bytes_of_weights
 from encoders.tile_products import Result
-from encoders.torch_threads import number, run, taken
+from encoders.torch_threads import keep, number, run, taken
 from encoders.vector_code import FLOATS, INT64, LANES, load, store, times_plus
 
 PANELS = 8
@@ -96,7 +96,7 @@ def _kernel(kind: Kind) -> Any:
         while True:
             piece = taken(block)
             if piece >= number(block, 1):
-                return
+                break
             top, left = piece // blocks * PANELS, piece % blocks
             bottom = min(top + PANELS, panels)
             for group in range(0, groups, groups_at_once):
@@ -116,5 +116,6 @@ def _kernel(kind: Kind) -> Any:
                 scale = out_scales + 4 * (ROWS * panel + line)
                 _follow(which, here, scales + shift, bias + shift, out + there, scale)
             room[:] = 0
+        keep(room)
 
     return all_of

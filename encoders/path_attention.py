@@ -22,7 +22,7 @@ from torch import Tensor
 from encoders.compiling import instruction, kernel
 from encoders.packed_rows import BYTES_OF_BLOCK, SIDE, Packed, parts_of, write_line
 from encoders.prefixes import Prefixes
-from encoders.torch_threads import number, run, taken
+from encoders.torch_threads import keep, number, run, taken
 from encoders.vector_code import (
     FLOAT,
     FLOATS,
@@ -233,7 +233,7 @@ def _kernel(*, half: bool, packed: bool) -> Any:
         while True:
             first = taken(block) * NODES_AT_ONCE
             if first >= count:
-                return
+                break
             for node in range(first, min(first + NODES_AT_ONCE, count)):
                 path, length = nodes + 8 * number(starts, node), number(counts, node)
                 for head in range(heads):
@@ -242,5 +242,6 @@ def _kernel(*, half: bool, packed: bool) -> Any:
                     if packed:
                         there = mixed + node // SIDE * heads * row_apart + head * head_apart + node % SIDE * 2 * SIDE
                     _attend(which, query + here, key, key + width, path, length, 2 * width, there, scores)
+        keep(room)
 
     return all_of

@@ -21,7 +21,7 @@ from encoders.amx import BYTES_OF_LINE, begin_tiles, end_tiles, whole_tiles
 from encoders.compiling import instruction, kernel
 from encoders.fused_linear import Activation
 from encoders.packed_rows import BYTES_OF_BLOCK, SIDE, Packed, line_of, write_line
-from encoders.torch_threads import number, run, taken
+from encoders.torch_threads import keep, number, run, taken
 from encoders.vector_code import FLOATS, INT64, LANES, load, store
 
 BYTES_OF_ROWS, LEAST_BLOCKS = 2**19, 4
@@ -227,5 +227,6 @@ def _kernel(kind: Kind) -> Any:
                     shift, there, some = bias + 4 * SIDE * column, target, min(np.int64(SIDE), count - SIDE * row)
             _finish(which, before, shift, there, apart, some)
         end_tiles()
+        keep(room)
 
     return all_of

@@ -78,3 +78,17 @@ def number(_: Any, block: Any, place: Any) -> Any:
         return builder.load(builder.inttoptr(builder.add(block, builder.mul(place, _INT64(8))), _INT64.as_pointer()))
 
     return types.int64(types.int64, types.int64), emit
+
+
+@instruction
+def keep(_: Any, array: Any) -> Any:
+    """For kernels: an array is in use until here.
+
+    Numba frees one behind the last line that names it. If its address were used after that, another thread could have
+    been given the memory.
+    """
+
+    def emit(context: Any, _: Any, __: Any, ___: list[Any]) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(array), emit

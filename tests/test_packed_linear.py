@@ -162,6 +162,14 @@ def test_on_a_processor_without_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.stdout.split() == ["False", "False"]
 
 
+def test_threads_whose_memory_comes_from_one_place_have_room_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of them frees, the next one gets; glibc's threads have places of their own otherwise."""
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    program = "from encoders import packed_linear; print(packed_linear.fits(512))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True"]
+
+
 def test_machine_code_is_kept_for_the_next_process(tmp_path: Path) -> None:
     """All of it: a second process writes nothing."""
     program = (
