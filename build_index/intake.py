@@ -14,7 +14,7 @@ from build_index.readers import read_source
 from build_index.streams import Chunk, Problem
 from shards import Index
 from shards.manifest import SourceInfo, Tally
-from shards.parts import PartRows, text_hash
+from shards.parts import PartRows, text_hash, word_hash
 
 EXAMPLES_PER_REASON = 5
 
@@ -149,7 +149,7 @@ class Intake:
             if self._limit is not None and self.rows_read.total() >= self._limit:
                 break
             for texts in self._texts(reading):
-                self._sort_in(texts, reading.number, filling)
+                self._sort_in(texts, reading, filling)
                 while len(filling.texts) >= rows_per_part:
                     yield filling.take(rows_per_part)
         if filling.texts:
@@ -211,14 +211,15 @@ class Intake:
                 texts.append(text)
         return texts
 
-    def _sort_in(self, texts: list[str], source: int, filling: _Part) -> None:
-        hashes = [text_hash(text) for text in texts]
+    def _sort_in(self, texts: list[str], reading: Reading, filling: _Part) -> None:
+        hash_of = word_hash if reading.source.listed else text_hash
+        hashes = [hash_of(text) for text in texts]
         rows, new = self.seen.assign(hashes)
         self.counts.add(rows)
         for text, digest, is_new in zip(texts, hashes, new, strict=True):
             if is_new:
                 filling.texts.append(text)
                 filling.hashes.append(digest)
-                filling.sources.append(source)
+                filling.sources.append(reading.number)
         self._kept += sum(new)
         self._duplicates += len(new) - sum(new)

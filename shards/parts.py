@@ -46,7 +46,7 @@ class PartRows:
 
     Attributes:
         texts: n normalised captions.
-        hashes: n times the 16 bytes of `text_hash`.
+        hashes: n times the 16 bytes of `text_hash`, or of `word_hash` for a line of a word list.
         sources: int32 [n], counts into the manifest's sources.
     """
 
@@ -73,6 +73,15 @@ def text_hash(text: str) -> bytes:
     '2d542c24'
     """
     return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def word_hash(line: str) -> bytes:
+    """The 16 bytes that stand for a line of a word list, which is another row than a caption that reads the same.
+
+    >>> word_hash("a dog") == text_hash("a dog")
+    False
+    """
+    return hashlib.blake2b(line.encode(), digest_size=16, person=b"word").digest()
 
 
 def captions_table(first_row: int, rows: PartRows, concepts: Sequence[Sequence[ConceptPair]]) -> pa.Table:

@@ -119,6 +119,27 @@ def test_rare_concepts_are_not_said_but_word_lists_always_are(tmp_path: Path) ->
     assert report.manifest.tally.refused == {"empty": 1}
 
 
+def test_a_listed_word_is_said_though_a_caption_reads_the_same(tmp_path: Path) -> None:
+    """One caption is too few for its words to be said; a line of a list is a row of its own, and always said."""
+    captions = write_captions(tmp_path / "a.parquet", ["quokka", "running", *CAPTIONS])
+    (tmp_path / "words.txt").write_text("running\nquokka\nquokka\n")
+    (tmp_path / "more.txt").write_text("quokka\nwombat\n")
+    report = build_with(tmp_path, corpus=(str(captions),), least_captions=2)
+    assert said_words(report.folder).keys() & {"quokka", "running"} == set()
+    report = build_with(tmp_path, words=(str(tmp_path / "words.txt"),), least_captions=2)
+    words = said_words(report.folder)
+    assert (words["running"], words["quokka"]) == (("word", 2), ("word", 2))
+    assert report.embedded == 2
+    report = build_with(tmp_path, words=(str(tmp_path / "more.txt"),), least_captions=2)
+    assert open_index(report.folder).captions(range(8, 11)) == ["running", "quokka", "wombat"]
+    tally = report.manifest.tally
+    assert (tally.kept, tally.duplicates) == (11, 2)
+    later = write_captions(tmp_path / "b.parquet", ["wombat", "quokka"])  # a caption stays a caption, whoever was first
+    report = build_with(tmp_path, corpus=(str(later),), least_captions=2)
+    assert open_index(report.folder).captions([11]) == ["wombat"]
+    assert list(verify(report.folder)) == []
+
+
 def test_the_least_number_of_captions_grows_with_the_corpus() -> None:
     assert [least_captions(rows) for rows in (1, 100_000, 100_001, 10**9)] == [1, 1, 2, 5]
 
