@@ -166,7 +166,7 @@ def _verify_captions(index: Index, number: int, seen: set[bytes]) -> Iterator[st
         yield f"{path}: rows are not {part.first_row} to {part.first_row + part.rows - 1} in order"
     hashes = table["hash"].to_pylist()
     texts = table["text"].to_pylist()
-    if any(known not in (text_hash(text), word_hash(text)) for known, text in zip(hashes, texts, strict=True)):
+    if any(text_hash(text) != known != word_hash(text) for known, text in zip(hashes, texts, strict=True)):
         yield f"{path}: a hash does not belong to its text"
     different = len(seen) + len(hashes)
     seen.update(hashes)

@@ -323,7 +323,7 @@ PIECES = (
 plain_pieces = st.sampled_from([*PIECES.split(), "\n", "\t", "\u00a0", " ", "  ", "x" * 36, "x" * 37])
 
 
-@settings(max_examples=2_000)
+@settings(max_examples=500)
 @given(st.lists(plain_pieces, max_size=8), st.sampled_from(["", " "]))
 def test_plain_captions_are_read_as_any(pieces: list[str], between: str) -> None:
     caption = between.join(pieces)

@@ -42,7 +42,7 @@ _LOOSE_HYPHEN = re.compile(  # CC3M writes "t - shirt"; a dash between clauses l
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff'.&-]+")
 _ROMAN = re.compile(r"[IVXL]{2,}")
 _NOT_PLAIN = ("mens", "drens")
-"""In what may be a possessive without its mark: mens."""
+"""In words that may be possessives without their mark: mens, childrens."""
 _ASIDE = frozenset("'`*_#~^")
 """Quotation marks and decoration vanish: what they enclose is read as if they were not there."""
 
@@ -61,10 +61,10 @@ def sentences(caption: str) -> list[list[str]]:
 
 
 def plain_words(caption: str) -> list[str] | None:
-    """The words of a caption that is words of our letters, commas and one full stop at its end: half of all are.
+    """The words of a caption of nothing but unaccented words, commas and a full stop, as most of CC3M's are.
 
     Returns:
-        The one sentence that `sentences_of_any` finds, in a tenth of its time; None for any other caption.
+        The one sentence that `sentences_of_any` finds, sooner; None for any other caption.
     """
     if len(caption) > MAX_CHARACTERS or not _PLAIN.fullmatch(caption) or _ROMAN.search(caption):
         return None
@@ -75,7 +75,7 @@ def plain_words(caption: str) -> list[str] | None:
 
 
 def sentences_of_any(caption: str) -> list[list[str]]:
-    """As `sentences`, without looking for captions that take less."""
+    """As `sentences`, without looking for captions that are read sooner."""
     text = unicodedata.normalize("NFC", html.unescape(caption[:MAX_CHARACTERS])).translate(_TYPOGRAPHY)
     text = _PLURAL_POSSESSIVE.sub(r"\1's", _MARKUP.sub(" , ", text))
     if " - " in text and text.islower():
