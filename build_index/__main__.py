@@ -3,9 +3,13 @@
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from build_index.config import BuildConfig
 from shards import commands
+
+if TYPE_CHECKING:
+    from build_index.pipeline import BuildReport
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,22 +20,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _build(config: BuildConfig) -> int:
     from build_index.api import build  # heavy libraries load after the flags are parsed
-    from shards import open_index
 
     started = time.monotonic()
     report = build(config)
     for note in report.notes:
         print(f"note: {note}")
-    if not (report.embedded or report.concepts_embedded or report.refusals or report.merged or report.back):
+    refusals = report.refusals
+    if report.embedded or report.concepts_embedded or refusals.places or report.merged or report.back:
+        _say_what_was_done(report, time.monotonic() - started)
+    else:
         print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before")
-        return commands.DONE
+    for place in refusals.broken:
+        print(f"  cannot be read: {place}")
+    return commands.FINISHED_WITH_REFUSALS if refusals else commands.DONE
+
+
+def _say_what_was_done(report: "BuildReport", seconds: float) -> None:
+    from shards import open_index
+
     tally = report.manifest.tally
     size = sum(file.bytes for file in report.manifest.files())
     origin = f" of {report.merged:,} indexes" if report.merged else ""
     print(
         f"{report.folder}: {report.manifest.rows:,} captions{origin}, {report.embedded:,} embedded now; "
         f"{report.manifest.concepts.current:,} concepts, {report.concepts_embedded:,} embedded now; "
-        f"{size / 1e6:,.1f} MB, {time.monotonic() - started:,.0f} s\n"
+        f"{size / 1e6:,.1f} MB, {seconds:,.0f} s\n"
         f"  read {tally.read:,} = kept {tally.kept:,} + duplicates {tally.duplicates:,} "
         f"+ refused {sum(tally.refused.values()):,}\n"
         f"  encoder {report.manifest.encoder.describe()}\n"
@@ -40,11 +53,8 @@ def _build(config: BuildConfig) -> int:
     for reason, places in sorted(report.refusals.places.items()):
         if rows := report.refusals.rows[reason]:
             print(f"  refused {rows:,} rows, {reason}, for example: {places[0]}")
-    for place in report.refusals.broken:
-        print(f"  cannot be read: {place}")
     print(f'  try: python -m build_index.search {report.folder} "a dog on the beach"')
     print(f"  use: python -m labeler images/ --index {report.folder}")
-    return commands.FINISHED_WITH_REFUSALS if report.refusals else commands.DONE
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class Refusals:
             examples.append(place)
 
     def __bool__(self) -> bool:
-        return bool(self.places)
+        return bool(self.places or self.broken)
 
     def summary(self) -> str:
         """Rows by reason with a place each, on one line."""
@@ -116,8 +116,8 @@ class Reading:
 class Intake:
     """Reads sources and keeps the books.
 
-    `tally` and `counts` cover everything since the first build of the index; `refusals`, `rows_read` and `finished`
-    this run.
+    `tally` and `counts` cover everything since the first build of the index; `refusals`, `rows_read`, `finished` and
+    `damaged` this run.
     """
 
     def __init__(self, earlier: Index | None, limit: int | None = None) -> None:
@@ -132,6 +132,7 @@ class Intake:
         self.refusals = Refusals()
         self.rows_read: Counter[int] = Counter()  # by source number
         self.finished: set[int] = set()  # numbers of the sources read to their end
+        self.damaged: set[int] = set()  # and of those of which something could not be read
         self._index = earlier
         self._earlier = Tally(read=0, kept=0, duplicates=0, refused={})
         self._limit = limit
@@ -179,6 +180,8 @@ class Intake:
             if isinstance(item, Problem):
                 broken_off = item.reason is Refusal.DAMAGED and item.rows == 0 and "://" in reading.source.uri
                 if position >= reading.start:
+                    if item.reason is Refusal.DAMAGED:
+                        self.damaged.add(reading.number)
                     self.rows_read[reading.number] += item.rows
                     self.refusals.add_problem(item)
                 position += item.rows

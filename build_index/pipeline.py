@@ -22,7 +22,7 @@ from build_index.quality import write_quality
 from build_index.search_index.options import SearchOptions
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
-from build_index.sources import choose_readings, describe, fingerprint, rows_to_read
+from build_index.sources import choose_readings, damaged_before, describe, fingerprint, rows_to_read
 from build_index.tagger_pool import Pending, Tagger
 from encoders.presets import CUSTOM, PRESETS, PresetName
 from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout
@@ -41,7 +41,7 @@ class BuildReport:
         manifest: what is in it now.
         embedded: captions that were given vectors in this run.
         concepts_embedded: concepts that were given vectors in this run.
-        refusals: rows and files that were refused in this run.
+        refusals: rows and files that were refused in this run, and files that are as damaged as before.
         notes: what a user should know about the sources, one line each.
         merged: how many indexes it was made of; 0 where it was built from captions.
         back: captions that had been removed and are there again, since they were met in this run.
@@ -79,10 +79,11 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         known = earlier.manifest.sources if earlier else []
         allowed = _rows_allowed(config, earlier)
         readings, notes = choose_readings(sources, known, allowed)  # what of it is new
+        broken = damaged_before(sources, known)
         if earlier is not None and not readings:
             if config.export:
                 export_cased(earlier)
-            return BuildReport(writer.folder, earlier.manifest, notes=notes)
+            return BuildReport(writer.folder, earlier.manifest, refusals=Refusals(broken=broken), notes=notes)
 
         config = _with_prompts(config, earlier)
         encoder = load_encoder(config) if load_encoder else load_encoder_of(config, earlier)
@@ -94,6 +95,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         identity = msgspec.structs.replace(encoder.identity, concept_prompts=list(config.concept_prompts))
         writer.begin(identity, config.settings())
         intake = Intake(earlier, allowed)
+        intake.refusals.broken += broken
         parts, embedded = write_parts(writer, encoder, intake, readings, config)
         if not parts:
             writer.give_up()

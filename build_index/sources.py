@@ -87,6 +87,17 @@ def choose_readings(
     return ([] if allowed == 0 else readings), tuple(notes)
 
 
+def damaged_before(sources: Sequence[Marked], known: Sequence[SourceInfo]) -> list[str]:
+    """What the user asked for again though it was damaged when it was read to its end, and has not changed since."""
+    marks = {info.fingerprint for info in known if info.damaged and info.complete}
+    return [
+        f"{source.uri}: damaged as before, and read as far as that goes; put a sound file in its place, and the rest is "
+        "added"
+        for source, mark in sources
+        if mark in marks
+    ]
+
+
 def _is_gone(uri: str) -> bool:
     return "://" not in uri and not is_dataset(uri) and not Path(uri).exists()
 
@@ -104,6 +115,7 @@ def describe(
                 fingerprint=marks[reading.source.uri],
                 rows=reading.start + intake.rows_read[reading.number],
                 complete=reading.number in intake.finished,
+                damaged=reading.number in intake.damaged or (reading.start > 0 and known[reading.number].damaged),
             )
     return [described[number] for number in sorted(described)]
 

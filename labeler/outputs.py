@@ -16,6 +16,7 @@ from labeler.drawing import colour_of, draw_overlay
 from labeler.exports import OF_A_PICTURE, SCHEMA_VERSION, Picture, read_record
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
+from labeler.own_files import MARK
 from labeler.pipeline import Labeler
 from segmenter import PictureError
 from shards import UserError
@@ -116,7 +117,7 @@ def _write_outputs(
     json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
     mask = palette_mask(labeled)
     info = PngImagePlugin.PngInfo()
-    info.add_text("preset", made_by["preset"])
+    info.add_text(MARK, made_by["preset"])
     overlay = Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
     write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
     write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))

@@ -18,6 +18,7 @@ from labeler.inputs import PictureFile, shown
 from labeler.label_studio import write_tasks
 from labeler.labeled import UNKNOWN, LabeledImage
 from labeler.outputs import describe_run, is_finished, write_outputs
+from labeler.own_files import require_own_exports, require_own_outputs
 from labeler.pipeline import Labeler
 from labeler.report import write_report
 from segmenter import PictureError
@@ -115,7 +116,8 @@ def label_files(
 ) -> RunReport:
     """Label pictures and write their outputs; one that cannot be read is reported, and the rest go on.
 
-    Ctrl-C ends it: the picture that is being written is discarded, what was written before stays.
+    Ctrl-C ends it: the picture that is being written is discarded, what was written before stays. A picture whose
+    outputs would replace files that are none of ours is refused.
 
     Args:
         labeler: what labels them.
@@ -124,6 +126,9 @@ def label_files(
         bar: is told of every picture that is done.
         overwrite: whether to label pictures again that are finished.
         log: is told of every picture that is labelled or refused.
+
+    Raises:
+        UserError: the files of the whole run would replace some that are none of ours.
     """
     report, log = RunReport(), log or Log(None)
     try:
@@ -185,8 +190,9 @@ def _label_files(
     todo = files if overwrite else [file for file in files if not is_finished(out, file, made_by)]
     report.finished_before = len(files) - len(todo)
     bar.update(report.finished_before)
+    require_own_exports(out)
     read: deque[Readable] = deque()
-    with closing(labeler.label_many(_passing(_readable(todo, report, bar, log), read))) as results:
+    with closing(labeler.label_many(_passing(_readable(todo, out, report, bar, log), read))) as results:
         while True:
             with report.timed("labelling"):
                 labeled = next(results, None)
@@ -213,10 +219,11 @@ def _passing(pictures: Iterator[Readable], read: deque[Readable]) -> Iterator[ND
         yield picture.pixels
 
 
-def _readable(files: list[PictureFile], report: RunReport, bar: Bar, log: Log) -> Iterator[Readable]:
+def _readable(files: list[PictureFile], out: Path, report: RunReport, bar: Bar, log: Log) -> Iterator[Readable]:
     for file in files:
         try:
             with report.timed("reading"):
+                require_own_outputs(out, file)
                 digest = file.digest()  # first: of a file that changes meanwhile, the next run sees that it did
                 picture = file.read()
         except PictureError as error:

@@ -79,17 +79,19 @@ class IndexInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     file: FileInfo
 
 
-class SourceInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SourceInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One file that captions were read from.
 
     `fingerprint` is `sha256:…` of a local file, or what a remote filesystem gives instead; `rows` is how many rows
-    were read, and `complete` is false where a limit stopped the reading before the end.
+    were read, `complete` is false where a limit stopped the reading before the end, and `damaged` is true, or else not
+    written, where something of it could not be read.
     """
 
     uri: str
     fingerprint: str
     rows: int
     complete: bool
+    damaged: bool = False
 
 
 class Tally(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

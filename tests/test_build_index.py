@@ -337,7 +337,34 @@ def test_a_damaged_source_is_reported_and_the_others_are_built(
     said = capsys.readouterr().out
     assert all(f"cannot be read: {path} after row 0: " in said for path in bad)
     assert "rows, damaged" not in said, "nobody knows how many"
-    assert open_index(tmp_path / "shards" / "both").manifest.rows == 7
+    index = open_index(tmp_path / "shards" / "both")
+    assert index.manifest.rows == 7
+    assert [source.damaged for source in index.manifest.sources] == [True, True, False]
+
+
+def test_a_damaged_source_is_named_until_a_sound_one_is_in_its_place(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad, more = tmp_path / "bad.parquet", write_captions(tmp_path / "more.parquet", ["a zebra", "a yak"])
+    whole = write_captions(bad, CAPTIONS).read_bytes()
+    bad.write_bytes(whole[:-20])
+    assert run("--corpus", write_captions(tmp_path / "good.parquet", ["an ox"]), bad, "--name", "one") == 1
+    capsys.readouterr()
+    named = f"  cannot be read: {bad}: damaged as before, and read as far as that goes"
+
+    assert run("--corpus", bad, "--name", "one") == 1
+    said = capsys.readouterr().out
+    assert "nothing new" in said
+    assert named in said
+    assert run("--corpus", bad, more, "--name", "one") == 1, "also where there is something new besides"
+    assert named in capsys.readouterr().out
+    assert run("--corpus", more, "--name", "one") == 0, "nobody asked for the other one"
+
+    bad.write_bytes(whole)
+    assert run("--corpus", bad, "--name", "one") == 0
+    assert run("--corpus", bad, "--name", "one") == 0
+    index = open_index(tmp_path / "shards" / "one")
+    assert index.manifest.rows == 7 + 3
 
 
 def test_an_interrupt(run: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

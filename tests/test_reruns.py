@@ -103,6 +103,38 @@ def test_what_is_no_longer_whole_is_labelled_again(here: Path, damage: str, caps
     assert labelled(capsys) == 1
 
 
+def test_files_of_the_users_own_are_not_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Annotations by hand, as LabelMe and VOC have them: JSON and masks beside the pictures, under their names."""
+    for stem in "abc":
+        draw(f"pictures/{stem}.jpg", 1)
+    Path("pictures/a.png").unlink()
+    draw("labels/b.png", 2)
+    Path("labels/a.json").write_text('{"shapes": []}')
+    own = {path: path.read_bytes() for path in Path("labels").iterdir()}
+    for flags in ([], ["--overwrite"]):
+        assert label("pictures", *flags) == 1
+        said = capsys.readouterr().out
+        for name in ("a.json", "b.png"):
+            refusal = f"its labels would replace labels/{name}, which is none of ours; choose another --out"
+            assert f"  refused pictures/{name[0]}.jpg: {refusal}\n" in said
+        assert {path: path.read_bytes() for path in own} == own
+        assert exported() == ["c.jpg"]
+
+
+@pytest.mark.parametrize("name", ["annotations.coco.json", "panoptic/mine.png", "report.html", "label-studio.json"])
+def test_exports_of_the_users_own_are_not_replaced(
+    here: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = Path("labels", name)
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert label("pictures", "--panoptic", "--label-studio", "/pictures") == 2
+    there = f"error: labels/{name.split('/')[0]}: no label beside it is ours, and it would be replaced; choose another"
+    assert capsys.readouterr().err.rstrip().splitlines()[-1].startswith(there)
+    assert [path for path in Path("labels").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
 def test_a_mask_that_an_earlier_run_lost_comes_from_its_record(here: Path) -> None:
     label("pictures", "--panoptic")
     before = Path("labels/panoptic/a.png").read_bytes()
