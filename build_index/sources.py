@@ -91,8 +91,8 @@ def damaged_before(sources: Sequence[Marked], known: Sequence[SourceInfo]) -> li
     """What the user asked for again though it was damaged when it was read to its end, and has not changed since."""
     marks = {info.fingerprint for info in known if info.damaged and info.complete}
     return [
-        f"{source.uri}: damaged as before, and read as far as that goes; put a sound file in its place, and the rest is "
-        "added"
+        f"{source.uri}: damaged as before, and read as far as that goes; put a sound file in its place, and the rest "
+        "is added"
         for source, mark in sources
         if mark in marks
     ]

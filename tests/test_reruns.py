@@ -122,9 +122,7 @@ def test_files_of_the_users_own_are_not_replaced(here: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("name", ["annotations.coco.json", "panoptic/mine.png", "report.html", "label-studio.json"])
-def test_exports_of_the_users_own_are_not_replaced(
-    here: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_exports_of_the_users_own_are_not_replaced(here: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     mine = Path("labels", name)
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
