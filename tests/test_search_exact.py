@@ -1,5 +1,6 @@
 """Stored vectors, exact search and re-ranking against slow twins, and the queries that recall is measured with."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from search_material import NONE, clustered, slow_search, unit
 
-from build_index.search_index.exact import NOTHING, exact_rows, reranked
+from build_index.search_index.exact import NOTHING, exact_rows, keep_best, reranked
 from build_index.search_index.queries import GapModel, gap_queries
 from build_index.search_index.stored import StoredVectors, widened
 from build_index.search_index.tuning import share_found
@@ -73,6 +74,20 @@ def test_exact_search_is_the_slow_one(rows: int, k: int, block: int, seed: int, 
         assert len(set(mine)) == k
         np.testing.assert_allclose(everything[mine] @ query, everything[theirs] @ query, atol=1e-6)
         assert removed.isdisjoint(mine.tolist())
+
+
+@settings(max_examples=25)
+@given(k=st.integers(1, 30), cuts=st.lists(st.integers(0, 60), max_size=4), seed=st.integers(0, 99))
+def test_equal_scores_stay_in_the_order_of_rows(k: int, cuts: list[int], seed: int) -> None:
+    scores = np.random.default_rng(seed).integers(0, 9, (3, 60)).astype(np.float32)
+    scores[scores == 0] = -np.inf  # removed
+    best, rows = np.full((3, k), -np.inf, np.float32), np.full((3, k), NOTHING, np.int64)
+    for start, end in pairwise([0, *sorted(cuts), 60]):
+        keep_best(np.ascontiguousarray(scores[:, start:end]), start, best, rows)
+    for mine, all_ in zip(rows, scores, strict=True):
+        order = np.argsort(-all_, kind="stable")
+        theirs = order[np.isfinite(all_[order])][:k]
+        np.testing.assert_array_equal(mine, np.pad(theirs, (0, k - len(theirs)), constant_values=NOTHING))
 
 
 @settings(max_examples=25)

@@ -268,7 +268,7 @@ def test_drift_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         lists = Lists.of(faiss.read_index(str(tmp_path / "near.faiss"))).growing(tmp_path)
         lists.add(together)
         own, queries, truth = making.tuning_queries(together)
-        assert making.still_serves(learned, *tuning.tune(Scan(lists, NONE), together, queries, truth, own)) == serves
+        assert making.still_serves(learned, *tuning.tune(Scan(lists, NONE), queries, truth, own)) == serves
 
 
 @pytest.mark.parametrize(

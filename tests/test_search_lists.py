@@ -425,7 +425,7 @@ def test_the_setting_reaches_the_target_at_the_least_cost(
     vectors, lists = made
     own, queries, truth = making.tuning_queries(vectors)
     scan = Scan(lists, NONE)
-    setting, recall = tuning.tune(scan, vectors, queries, truth, own)
+    setting, recall = tuning.tune(scan, queries, truth, own)
 
     def measured(slack: float, depth: int) -> float:
         candidates = rows_from_lists(scan, Setting(nprobe=1, depth=depth, slack=slack), queries, 10, 1_500)
@@ -451,16 +451,39 @@ def test_a_target_out_of_reach_gives_the_best_there_is(
     monkeypatch.setattr(tuning, "TARGET", 1.0)
     own, queries, truth = making.tuning_queries(vectors)
     scan = Scan(lists, NONE)
-    setting, recall = tuning.tune(scan, vectors, queries, truth, own)
+    setting, recall = tuning.tune(scan, queries, truth, own)
     assert (setting.depth, setting.slack) == (10, 4.0)
     assert 0.3 < recall < 1.0
     for slack in (0.0, 0.5, 1.0, 2.0):
-        assert tuning.recall_of(vectors, queries, scan.candidates(queries, 10, slack), truth, own) <= recall
+        assert share_found(scan.candidates(queries, 10, slack), truth, own) <= recall
+
+
+def test_after_an_append_the_slack_alone_is_tuned(made: tuple[StoredVectors, Lists]) -> None:
+    vectors, lists = made
+    own, queries, truth = making.tuning_queries(vectors)
+    scan = Scan(lists, NONE)
+    for slack in (0.0, 0.5, 4.0):
+        before = Setting(nprobe=1, depth=96, slack=slack)
+        setting, recall = tuning.tune(scan, queries, truth, own, like=before)
+        assert setting.depth == 96
+        assert recall == share_found(scan.candidates(queries, 96, setting.slack, 10), truth, own)
+        assert recall >= tuning.TARGET + tuning.MARGIN
+        cheaper = scan.candidates(queries, 96, setting.slack - tuning.STEP, 10)
+        assert setting.slack == 0 or share_found(cheaper, truth, own) < tuning.TARGET + tuning.MARGIN
 
 
 @pytest.mark.parametrize("first", [0, 1, 77, 199, 200])
-def test_the_first_step_is_found_by_halving(first: int) -> None:
-    assert tuning._first_step(lambda step: step >= first) == first
+def test_the_first_step_is_found_from_anywhere(first: int) -> None:
+    for near in (None, *range(0, 201, 7), first, 199, 200):
+        tried = []
+
+        def reaches(step: int, tried: list[int] = tried) -> bool:
+            tried.append(step)
+            return step >= first
+
+        assert tuning._first_step(reaches, near) == first
+        assert len(tried) == len(set(tried)) <= (8 if near is None else 16)
+        assert near != first or first == 0 or first > 198 or tried == [first, first - 1]
 
 
 def test_options() -> None:

@@ -49,16 +49,32 @@ def exact_rows(vectors: StoredVectors, queries: NDArray[np.float32], k: int) -> 
         scores = queries @ block.T
         here = vectors.removed[(vectors.removed >= first) & (vectors.removed < first + len(block))]
         scores[:, here - first] = -np.inf
-        for query in range(len(queries)):
-            found = np.flatnonzero(scores[query] > best[query, -1])
-            if len(found) > k:  # the k best of the block, and whatever equals the last of them
-                least = np.partition(scores[query, found], len(found) - k)[len(found) - k]
-                found = found[scores[query, found] >= least]
-            together = np.concatenate([best[query], scores[query, found]])
-            order = np.argsort(-together, kind="stable")[:k]  # earlier rows stand first
-            best[query] = together[order]
-            rows[query] = np.concatenate([rows[query], found + first])[order]
+        keep_best(scores, first, best, rows)
     return rows
+
+
+@compiled
+def keep_best(scores: NDArray[np.float32], first: int, best: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+    """Put what is better than the worst into the lists of the best; equal ones stay in the order in which they came.
+
+    Args:
+        scores: float32 [q, n], of rows that come next.
+        first: the first of these rows.
+        best: float32 [q, k], the best scores so far, best first.
+        rows: int64 [q, k], theirs.
+    """
+    last = best.shape[1] - 1
+    for query in range(len(scores)):
+        least = best[query, last]
+        for column in range(scores.shape[1]):
+            score = scores[query, column]
+            if score > least:
+                place = last
+                while place > 0 and score > best[query, place - 1]:
+                    best[query, place], rows[query, place] = best[query, place - 1], rows[query, place - 1]
+                    place -= 1
+                best[query, place], rows[query, place] = score, first + column
+                least = best[query, last]
 
 
 def reranked(

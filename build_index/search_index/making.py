@@ -45,15 +45,15 @@ def make_lists(
     rows, queries, truth = tuning_queries(vectors)
     grown = _grown(vectors, options, earlier, folder)
     if grown is not None:
-        lists, learned = grown
-        setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth, rows)
+        lists, learned, before = grown
+        setting, recall = tune(Scan(lists, vectors.removed), queries, truth, rows, like=before)
         if still_serves(learned, setting, recall):
             return lists, SearchState(options=options, search=setting, learned=learned)
     count = min(list_count(len(vectors.alive)), len(vectors.alive))
     kept = options.dimensions(vectors.rows, vectors.dimension)
     lists = train(vectors, vectors.sample(sample_size(count), without=rows), count, kept, folder)
     lists.add(vectors)
-    setting, recall = tune(Scan(lists, vectors.removed), vectors, queries, truth, rows)
+    setting, recall = tune(Scan(lists, vectors.removed), queries, truth, rows)
     share = setting.nprobe / lists.count
     learned = Learned(lists=lists.count, dimensions=kept, rows=vectors.rows, recall=recall, share=share)
     return lists, SearchState(options=options, search=setting, learned=learned)
@@ -85,13 +85,13 @@ def tuning_queries(vectors: StoredVectors) -> tuple[NDArray[np.int64], NDArray[n
 
 def _grown(
     vectors: StoredVectors, options: SearchOptions, earlier: Index | None, folder: Path
-) -> tuple[Lists, Learned] | None:
-    """The earlier index's lists with the new rows, if they can be read and still fit the options."""
+) -> tuple[Lists, Learned, Setting] | None:
+    """The earlier index's lists with the new rows and their setting, if they can be read and still fit the options."""
     if earlier is None or earlier.manifest.index.kind != LISTS:
         return None
     state = state_of(earlier)
-    learned = state.learned
-    if learned is None or state.options != options or vectors.rows > GROWTH * learned.rows:
+    learned, setting = state.learned, state.search
+    if learned is None or setting is None or state.options != options or vectors.rows > GROWTH * learned.rows:
         return None
     bytes_now = vectors.rows * bytes_of_row(learned.dimensions)
     if options.index_bytes and bytes_now > options.index_bytes and learned.dimensions > DIMENSIONS_STEP:
@@ -106,4 +106,4 @@ def _grown(
         return None
     lists = lists.growing(folder)
     lists.add(vectors)
-    return lists, learned
+    return lists, learned, setting

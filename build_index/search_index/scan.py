@@ -141,6 +141,7 @@ class Scan:
         self._largest_first = np.argsort(-self._stored.sizes.reshape(-1, ROWS).sum(axis=1), kind="stable")
         self._removed = removed
         self.count, self.dimensions, self.first, self.rows = lists.count, kept, first, len(self._values)
+        self.findable = self.rows - len(removed)
 
     def candidates(
         self, queries: NDArray[np.float32], count: int, slack: float, least: int = 1, threads: int = 1

@@ -76,11 +76,6 @@ class StoredVectors:
                 yield start + local, widened(part[local : local + ROWS_PER_BLOCK])
             leave(part)
 
-    def leave(self) -> None:
-        """Let go of the pages of all parts."""
-        for part in self.parts:
-            leave(part)
-
     def sample(self, count: int, without: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows drawn evenly from all parts, ascending: int64 [min(count, rows left)].
 

@@ -1,15 +1,14 @@
 """Which lists to look into, and how many candidates to re-rank: as few as give the recall that is wanted."""
 
 from collections.abc import Callable
+from functools import cache
 
 import faiss
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from build_index.search_index.exact import reranked
 from build_index.search_index.scan import Scan
-from build_index.search_index.stored import StoredVectors
 
 NEIGHBOURS = 10
 
@@ -49,39 +48,38 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 
 def tune(
     scan: Scan,
-    vectors: StoredVectors,
     queries: NDArray[np.float32],
     truth: NDArray[np.int64],
     own: NDArray[np.int64] | None = None,
+    like: Setting | None = None,
 ) -> tuple[Setting, float]:
     """The cheapest setting that reaches the target, or else the one with the best recall.
 
     Args:
         scan: of the lists; finds no removed rows.
-        vectors: what they were made of.
         queries: float32 [q, d].
         truth: int64 [q, k], the true nearest rows.
         own: int64 [q], the row that each query was made from, which does not count.
+        like: what served before rows were added; only its depth is tried then, and slacks that are near first.
 
     Returns:
         The setting, and its recall on these queries.
     """
-    threads = faiss.omp_get_max_threads()
     tried: list[tuple[bool, float, Setting, float]] = []
-    for depth in DEPTHS:
-        count = min(depth, len(vectors.alive))
+    near = round(like.slack / STEP) if like else None
+    for depth in (like.depth,) if like else DEPTHS:
+        count = min(depth, scan.findable)
 
+        @cache
         def recall(step: int, count: int = count) -> float:
-            found = scan.candidates(queries, count, _slack(step), truth.shape[1], threads)
-            share = recall_of(vectors, queries, found, truth, own)
-            vectors.leave()  # which would all be resident soon
-            scan.leave()
-            return share
+            found = scan.candidates(queries, count, _slack(step), truth.shape[1], faiss.omp_get_max_threads())
+            scan.leave()  # which would all be resident soon
+            return share_found(found, truth, own)  # true rows that are among the candidates are what re-ranking finds
 
-        step = _first_step(lambda step: recall(step) >= TARGET + MARGIN)
+        step = _first_step(lambda step: recall(step) >= TARGET + MARGIN, near)
         lists, rows = scan.looked_into(queries, count, _slack(step))
         setting = Setting(nprobe=max(round(lists), 1), depth=depth, slack=_slack(step))
-        cost = rows * scan.first + RERANK_COST * depth * vectors.dimension
+        cost = rows * scan.first + RERANK_COST * depth * queries.shape[1]
         found = recall(step)
         tried.append((found >= TARGET + MARGIN, cost, setting, found))
         if count < depth or (tried[-1][0] and cost > min(cost for reached, cost, _, _ in tried if reached)):
@@ -97,26 +95,27 @@ def _slack(step: int) -> float:
     return round(step * STEP, 6)
 
 
-def _first_step(reaches: Callable[[int], bool]) -> int:
-    """The first of `STEPS` steps that reaches, by halving; the last if none does."""
-    low, high = 0, STEPS
+def _first_step(reaches: Callable[[int], bool], near: int | None = None) -> int:
+    """The first of `STEPS` steps that reaches, the last if none does.
+
+    By halving; beside a step that it is near to, by longer and longer strides from there until it lies between two.
+    """
+    low, high, stride = 0, STEPS, 1
+    at = STEPS // 2 if near is None else min(near, STEPS - 1)
+    up = down = near is None
     while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reaches(middle) else (middle + 1, high)
+        if reaches(at):
+            high, down = at, True
+        else:
+            low, up = at + 1, True
+        if up and down:
+            at = (low + high) // 2
+        elif up:
+            at = min(at + stride, STEPS - 1)
+        else:
+            at = max(at - stride, 0)
+        stride *= 2
     return low
-
-
-def recall_of(
-    vectors: StoredVectors,
-    queries: NDArray[np.float32],
-    candidates: NDArray[np.int64],
-    truth: NDArray[np.int64],
-    own: NDArray[np.int64] | None = None,
-) -> float:
-    """Share of the true rows that are left after re-ranking candidates: int64 [q, c] and [q, k]."""
-    k = min(truth.shape[1], candidates.shape[1])
-    _, rows = reranked(vectors, queries, candidates, k, threads=faiss.omp_get_max_threads())
-    return share_found(rows, truth, own)
 
 
 def share_found(found: NDArray[np.int64], truth: NDArray[np.int64], own: NDArray[np.int64] | None = None) -> float:
