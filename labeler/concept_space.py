@@ -100,7 +100,7 @@ class ConceptSpace:
             cosines = queries @ block.T  # float32 [n, BLOCK]
             cosines[:, self.said_as[first : first + len(block)] != np.arange(first, first + len(block))] = -np.inf
             if not first and len(block) > wanted:
-                floors = np.partition(cosines, -wanted, axis=1)[:, -wanted] - slack
+                floors = _below(np.partition(cosines, -wanted, axis=1)[:, -wanted], slack)
             rows, columns = np.nonzero(cosines > floors[:, None])
             edges = np.searchsorted(rows, np.arange(len(queries) + 1))
             for row in np.flatnonzero(np.diff(edges)):
@@ -108,7 +108,7 @@ class ConceptSpace:
                 values = np.concatenate([kept[row][0], cosines[row, columns[new]]])
                 numbers = np.concatenate([kept[row][1], columns[new] + first])
                 if len(values) > wanted:
-                    floors[row] = np.partition(values, -wanted)[-wanted] - slack[row]
+                    floors[row] = _below(np.partition(values, -wanted)[-wanted], slack[row])
                 stay = values > floors[row]
                 kept[row] = values[stay], numbers[stay]
         return [numbers for _, numbers in kept]
@@ -148,3 +148,9 @@ class ConceptSpace:
         for owner in np.unique(owners):
             here = np.flatnonzero(owners == owner)
             yield int(owner), here, numbers[here] - self._starts[owner]
+
+
+def _below(cosines: NDArray[np.float32], slack: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cosines less the slack, and less at least where the slack is nothing to them: that of a query of zeros is 0."""
+    lower: NDArray[np.float32] = np.nextafter(cosines - slack, np.float32(-np.inf))
+    return lower

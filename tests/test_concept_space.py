@@ -96,6 +96,19 @@ def test_equal_words_are_ordered_by_number_however_many_there_are(monkeypatch: p
         assert (space.search(np.full((rows, 9), 1 / 3, np.float32), 5) == np.arange(5)).all()
 
 
+@pytest.mark.parametrize("length", [0.0, 1e-30, 1e-42])
+@pytest.mark.parametrize("block", [3, 16, 8192])
+def test_a_query_of_next_to_no_length_finds_as_many_words(
+    monkeypatch: pytest.MonkeyPatch, block: int, length: float
+) -> None:
+    monkeypatch.setattr(concept_space, "BLOCK", block)
+    space = ConceptSpace([table([str(n) for n in range(40)], 8, unsaid=(0, 2))])  # type: ignore[list-item]
+    found = space.search(np.full((2, 9), length, np.float32), 5)
+    assert all(len(set(row)) == 5 and not {0, 2} & set(row) for row in found.tolist())
+    if not length:
+        assert found.tolist() == [[1, 3, 4, 5, 6]] * 2
+
+
 def test_a_query_is_answered_alike_in_any_company() -> None:
     space = ConceptSpace([table([str(n) for n in range(3000)], 5)])  # type: ignore[list-item]
     queries = unit(Generator(PCG64(6)).standard_normal((33, 9)))
