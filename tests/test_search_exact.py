@@ -111,6 +111,16 @@ def test_re_ranking_is_the_slow_one(k: int, many: bool, threads: int, seed: int)
         np.testing.assert_allclose(scores, vectors.take(np.array(theirs)) @ query, atol=1e-6)
 
 
+def test_re_ranking_takes_more_than_a_million_candidates() -> None:
+    count, k = (1 << 20) + 5_000, 20
+    vectors = StoredVectors([np.zeros((count, 2), np.float16)], np.zeros(0, np.int64))
+    vectors.parts[0][:, 0] = np.linspace(0.5, 1, count)  # many are equal, and those of the highest cosine stand last
+    query = np.array([[1, 0]], np.float32)
+    cosines, rows = reranked(vectors, query, np.arange(count)[None], k, threads=1)
+    assert (cosines == 1).all()
+    np.testing.assert_array_equal(rows[0], np.flatnonzero(vectors.parts[0][:, 0] == 1)[:k])
+
+
 def _without_repeats(row: NDArray[np.int64]) -> NDArray[np.int64]:
     first = np.zeros(len(row), np.bool_)
     first[np.unique(row, return_index=True)[1]] = True

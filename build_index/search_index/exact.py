@@ -20,7 +20,7 @@ SOON = 2
 NEAR = 1_024
 """Rows that are read in any order: a megabyte of them, or so."""
 
-PLACE_BITS, COLUMN_BITS = 26, 20
+PLACE_BITS, COLUMN_BITS = 26, 31
 """Room in a 64-bit key for a place among the candidates of all queries, and among those of one."""
 
 EXTRA_CANDIDATES = 16
