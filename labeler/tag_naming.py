@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from labeler.answers import Named, first_of, to_label
+from labeler.answers import EVIDENCE, Named, first_of, to_label
 from labeler.labeled import Label
 from labeler.merging import connected
 from labeler.naming_config import NamingConfig
@@ -54,10 +54,10 @@ def distinct(vectors: NDArray[np.float32], above: float) -> NDArray[np.int64]:
 
 def _name(z: NDArray[np.float32], hits: Hits, kept: NDArray[np.int64], retriever: Retriever) -> tuple[Label, int]:
     """A segment's label and the number of its word."""
-    evidence = retriever.evidence(hits)
-    words = tag_words([evidence[place].caption for place in kept])
+    captions = retriever.evidence(hits)
+    words = tag_words([captions[place].caption for place in kept])
     numbers = np.array(retriever.space.find(words), np.int64)
     cosines = retriever.space.vectors(numbers).astype(np.float64) @ z
     order = np.argsort(-cosines, kind="stable")
-    label = to_label(numbers[order], softmax(cosines / TEMPERATURE)[order], evidence, retriever)
+    label = to_label(numbers[order], softmax(cosines / TEMPERATURE)[order], captions[:EVIDENCE], retriever)
     return label, first_of(numbers[order])

@@ -220,6 +220,12 @@ def test_evidence_is_the_nearest_captions_with_rows_and_cosines(retriever: Retri
             )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_no_more_captions_are_shown_where_more_are_retrieved(retriever: Retriever, method: Naming) -> None:
+    for label in named(random_picture(6), retriever, NamingConfig(naming=method, neighbours=EVIDENCE + 4)).labels:
+        assert len(label.evidence) == EVIDENCE
+
+
 # --- TAG --------------------------------------------------------------------------------------------------------------
 
 
