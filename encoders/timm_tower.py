@@ -1,5 +1,6 @@
 """open_clip's `TimmModel` around a vision transformer of timm: SigLIP, EVA02, MobileCLIP-B, Perception Encoder."""
 
+from threading import Lock
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ class TimmTower:
         self._visual = visual
         self._trunk: Any = trunk
         self._pool: Any = trunk.attn_pool
+        self._placing = Lock()  # angles are kept in the network, which several threads may see pictures with
         self.patch = int(trunk.patch_embed.feat_ratio())
         self.prefix = int(trunk.num_prefix_tokens)
         self.class_token = trunk.cls_token is not None
@@ -50,10 +52,11 @@ class TimmTower:
         """As `Tower.enter`."""
         trunk = self._trunk
         rotary = getattr(trunk, "rope", None)
-        if rotary is not None and hasattr(rotary, "update_feat_shape"):
-            rotary.update_feat_shape(list(grid))  # of those that keep their angles; others make them for each grid
         patches = trunk.patch_embed(network_input.to(next(trunk.parameters())))  # [1, rows, cols, W]
-        placed = trunk._pos_embed(patches)
+        with self._placing:
+            if rotary is not None and hasattr(rotary, "update_feat_shape"):
+                rotary.update_feat_shape(list(grid))  # of those that keep their angles; others make them for each grid
+            placed = trunk._pos_embed(patches)
         tokens, angles = placed if isinstance(placed, tuple) else (placed, None)
         return Stream([TimmBlock(block, angles) for block in trunk.blocks], trunk.norm_pre(tokens))
 

@@ -1,7 +1,10 @@
 """Every family of image towers that open_clip knows, shrunk, with random weights, at sizes it was not made for."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from copy import deepcopy
 from functools import cache
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import numpy as np
@@ -150,6 +153,25 @@ def test_rotary_positions_are_those_of_a_tower_made_for_the_size() -> None:
             resized = nn.functional.interpolate(network_input, size)
             whole = tower.read_whole(tower.enter(resized, grid).leaving)
         torch.testing.assert_close(whole, made_for_it(network_input), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["EVA02-B-16", "PE-Core-T-16-384"])
+def test_rotary_positions_are_a_pictures_own_where_threads_see_several(name: str) -> None:
+    visual: Any = shrunk(name)
+    encoder = ClipDense(visual, PIXELS, short_side=64)
+    wide, high = noise(64, 96), noise(96, 64)  # as many patches, so that nothing else would tell
+    alone = [encoder.embed_whole(picture) for picture in (wide, high)]
+    meeting, place = Barrier(2), visual.trunk._pos_embed
+
+    def place_together(patches: Any) -> Any:
+        with suppress(BrokenBarrierError):
+            meeting.wait(timeout=1)
+        return place(patches)
+
+    visual.trunk._pos_embed = place_together
+    with ThreadPoolExecutor(2) as pool:
+        beside = list(pool.map(encoder.embed_whole, (wide, high)))
+    np.testing.assert_allclose(beside, alone, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "PE-Core-T-16-384"])
