@@ -442,6 +442,16 @@ def test_a_saved_table_keeps_scores(tmp_path: Path) -> None:
     )
 
 
+def test_a_saved_table_has_names_that_differ_in_a_hyphen_alone(tmp_path: Path) -> None:
+    angles = {"fire-truck": 10.0, "fire truck": 80.0, "Fire truck": 20.0}  # a model reads each as it is written
+    classes = Classes.of(["east", "north"])
+    mapping = SimilarityMapping(MappingName.SBERT_FORCED, classes, Compass(ANGLES | angles))
+    save_table(tmp_path / "a.json", mapping, classes, angles)
+    saved = load_table(tmp_path / "a.json", classes)
+    assert saved.matches([*angles]) == mapping.matches([*angles])
+    assert saved.matches(["FIRE TRUCK"]) == mapping.matches(["fire truck"])
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

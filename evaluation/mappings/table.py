@@ -13,7 +13,7 @@ A user's own table may also be plain JSON, {"poodle": "dog", "haze": null}, or C
 `name` and `class`; further columns are ignored, an empty class is unknown. Classes are written as the official names or
 as any of their strings. A name that is not in the table is unknown, unless the table says `"heads": true`: then the
 first shorter head of it that is there decides ("red poodle", "poodle"). Names are compared without regard to case,
-hyphens and spaces.
+hyphens and spaces; a saved table's first as they stand there, since a mapping may tell apart what differs in no more.
 """
 
 import csv
@@ -41,7 +41,7 @@ class Table:
     """A table of names.
 
     Attributes:
-        entries: what is said of each name, by the name as `words.normal` writes it.
+        entries: what is said of each name, by the name as `words.normal` writes it, and in a saved table as it stands.
         heads: whether a name that is not in the table is looked up by its head.
         source: which mapping said it, or that a user did.
     """
@@ -74,7 +74,7 @@ class TableMapping:
         return class_numbers(self.matches(names))
 
     def _match(self, name: str) -> Match:
-        tried = heads(name) if self._table.heads else iter((normal(name),))
+        tried = (name, *(heads(name) if self._table.heads else (normal(name),)))
         return next((self._table.entries[head] for head in tried if head in self._table.entries), NO_MATCH)
 
 
@@ -139,17 +139,29 @@ def _from_json(content: Any, classes: Classes) -> Table:
     heads_count, names = content.get("heads", False), content.get("names")
     if not isinstance(heads_count, bool) or not isinstance(names, dict):
         raise ValueError("a saved table has names, an object, and heads, true or false")
-    return Table(_entries(names.items(), classes), heads_count, source)
+    return Table(_saved_entries(names, classes), heads_count, source)
+
+
+def _saved_entries(names: dict[str, Any], classes: Classes) -> dict[str, Match]:
+    """Every name as it stands; for others that are written alike the first of them."""
+    known = _known(classes)
+    exact = {name: _match_of(name, said, known) for name, said in names.items()}
+    first = {normal(name): match for name, match in reversed(exact.items())}
+    return first | exact
 
 
 def _entries(rows: Iterable[tuple[str, Any]], classes: Classes) -> dict[str, Match]:
-    known = {normal(string): number for string, number in _strings(classes)}
+    known = _known(classes)
     found: dict[str, Match] = {}
     for name, said in rows:
         match = _match_of(name, said, known)
         if found.setdefault(normal(name), match) != match:
             raise ValueError(f"{name!r} is there twice, with different classes; keep one")
     return found
+
+
+def _known(classes: Classes) -> dict[str, int]:
+    return {normal(string): number for string, number in _strings(classes)}
 
 
 def _strings(classes: Classes) -> Iterator[tuple[str, int]]:
