@@ -494,6 +494,13 @@ def test_heads_count_where_the_table_says_so(tmp_path: Path) -> None:
         ("a.json", '{"format": "mapping table", "version": 9}', "version 9; this program reads version 1"),
         ("a.json", '{"format": "mapping table", "version": 1, "names": []}', "has names, an object"),
         ("a.csv", "poodle,dog\n", "names the columns name and class"),
+        ("a.csv", "class,name\ndog,poodle\ndog\n", "line 3 has no name"),
+        ("a.json", "[" * 100_000, "cannot be read as a mapping table"),
+        (
+            "a.json",
+            '{"format": "mapping table", "version": 1, "names": {"poodle": {"class": "dog", "score": []}}}',
+            "'poodle' has the score",
+        ),
     ],
 )
 def test_a_table_that_is_none_is_refused_with_its_place(tmp_path: Path, file: str, text: str, message: str) -> None:

@@ -111,7 +111,7 @@ def load_table(path: Path, classes: Classes) -> TableMapping:
         data = path.read_bytes()
         text = data.decode("utf-8-sig")
         table = _from_csv(text, classes) if path.suffix.lower() == ".csv" else _from_json(json.loads(text), classes)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
         raise MappingError(f"{path}: cannot be read as a mapping table ({error}); write JSON or CSV") from error
     except ValueError as error:
         raise MappingError(f"{path}: {error}") from error
@@ -123,8 +123,15 @@ def _from_csv(text: str, classes: Classes) -> Table:
     missing = [column for column in ("name", "class") if column not in (reader.fieldnames or ())]
     if missing:
         raise ValueError(f"the first line names the columns name and class, found {reader.fieldnames}")
-    rows = ((row["name"], {"class": row["class"]}) for row in reader)
+    rows = ((_name_of(row, reader.line_num), {"class": row["class"]}) for row in reader)
     return Table(_entries(rows, classes), heads=False, source="user's")
+
+
+def _name_of(row: dict[str, str | None], line: int) -> str:
+    name = row["name"]
+    if name is None:  # the line ends before that column
+        raise ValueError(f"line {line} has no name; every line has a name and a class")
+    return name
 
 
 def _from_json(content: Any, classes: Classes) -> Table:
@@ -181,4 +188,6 @@ def _match_of(name: str, said: Any, known: dict[str, int]) -> Match:
             f"{name!r} is given the class {wanted!r}, which is not one of {', '.join(sorted(known)[:8])}, …"
         )
     level, score = said.get("level"), said.get("score")
+    if not isinstance(score, int | float | None):
+        raise ValueError(f"{name!r} has the score {score!r}; expected a number or nothing")
     return Match(number, None if level is None else Level(level), None if score is None else float(score))
