@@ -30,7 +30,8 @@ def axis_weights(pixels: int, cells: int) -> tuple[Indices, Indices, Floats]:
         cells: length of the axis in cells, >= 1.
 
     Returns:
-        lower and upper, both integer [pixels] with values 0 to cells - 1; fraction, float32 [pixels], in [0, 1).
+        lower and upper, both integer [pixels] with values 0 to cells - 1; fraction, float32 [pixels], 0 to 1;
+        it is 1 where rounding puts a pixel just before the cell that it lies on.
         Pixel i is (1 - fraction[i]) * cell[lower[i]] + fraction[i] * cell[upper[i]].
 
     Raises:
