@@ -278,6 +278,9 @@ def test_drift_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         (0.97, 30, 0.96, True),
         (0.97, 31, 0.96, False),
         (0.97, 20, 0.94, False),
+        (0.96, 20, 0.95, True),
+        (0.96, 20, 0.945, False),  # it reached the target, and would miss it
+        (0.95, 20, 0.949, False),
         (0.90, 20, 0.89, True),
         (0.90, 20, 0.87, False),
     ],

@@ -67,8 +67,8 @@ def still_serves(learned: Learned, setting: Setting, recall: float) -> bool:
         setting: the cheapest setting for the rows of now, on queries made from these.
         recall: its recall.
     """
-    reached = recall >= min(TARGET, learned.recall - LOSS)
-    return reached and setting.nprobe / learned.lists <= DRIFT * learned.share
+    least = TARGET if learned.recall >= TARGET else learned.recall - LOSS
+    return recall >= least and setting.nprobe / learned.lists <= DRIFT * learned.share
 
 
 def tuning_queries(vectors: StoredVectors) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
