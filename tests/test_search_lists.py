@@ -472,6 +472,17 @@ def test_after_an_append_the_slack_alone_is_tuned(made: tuple[StoredVectors, Lis
         assert setting.slack == 0 or share_found(cheaper, truth, own) < tuning.TARGET + tuning.MARGIN
 
 
+def test_after_an_append_deeper_searches_are_tried_where_slack_is_not_enough(
+    made: tuple[StoredVectors, Lists],
+) -> None:
+    vectors, lists = made
+    own, queries, truth = making.tuning_queries(vectors)
+    scan = Scan(lists, NONE)
+    before = Setting(nprobe=1, depth=10, slack=0.5)
+    assert share_found(scan.candidates(queries, 10, np.inf), truth, own) < tuning.TARGET
+    assert tuning.tune(scan, queries, truth, own, like=before) == tuning.tune(scan, queries, truth, own)
+
+
 @pytest.mark.parametrize("first", [0, 1, 77, 199, 200])
 def test_the_first_step_is_found_from_anywhere(first: int) -> None:
     for near in (None, *range(0, 201, 7), first, 199, 200):

@@ -60,7 +60,8 @@ def tune(
         queries: float32 [q, d].
         truth: int64 [q, k], the true nearest rows.
         own: int64 [q], the row that each query was made from, which does not count.
-        like: what served before rows were added; only its depth is tried then, and slacks that are near first.
+        like: what served before rows were added; if it is enough, only its depth is tried, and slacks that are near
+            first.
 
     Returns:
         The setting, and its recall on these queries.
@@ -87,6 +88,8 @@ def tune(
     reaching = [(cost, setting, recall) for reached, cost, setting, recall in tried if reached]
     if reaching:
         return min(reaching, key=lambda each: each[0])[1:]
+    if like:
+        return tune(scan, queries, truth, own)
     _, _, setting, found = max(tried, key=lambda each: (each[3], -each[1]))
     return setting, found
 
