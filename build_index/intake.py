@@ -116,8 +116,8 @@ class Reading:
 class Intake:
     """Reads sources and keeps the books.
 
-    `tally` and `counts` cover everything since the first build of the index; `refusals`, `rows_read`, `finished` and
-    `damaged` this run.
+    `tally` and `counts` cover everything since the first build of the index; `refusals`, `rows_read`, `begun`,
+    `finished` and `damaged` this run.
     """
 
     def __init__(self, earlier: Index | None, limit: int | None = None) -> None:
@@ -131,7 +131,8 @@ class Intake:
         self.counts = Counts(np.zeros(0, np.uint32))
         self.refusals = Refusals()
         self.rows_read: Counter[int] = Counter()  # by source number
-        self.finished: set[int] = set()  # numbers of the sources read to their end
+        self.begun: set[int] = set()  # numbers of the sources that were opened, also where not one row came of them
+        self.finished: set[int] = set()  # of those read to their end
         self.damaged: set[int] = set()  # and of those of which something could not be read
         self._index = earlier
         self._earlier = Tally(read=0, kept=0, duplicates=0, refused={})
@@ -174,6 +175,7 @@ class Intake:
 
     def _texts(self, reading: Reading) -> Iterator[list[str]]:
         """Normalised captions of one source, chunk by chunk; what is refused is counted here."""
+        self.begun.add(reading.number)
         position = 0
         broken_off = False
         for item in read_source(reading.source):

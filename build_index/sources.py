@@ -109,7 +109,7 @@ def describe(
     marks = {source.uri: mark for source, mark in sources}
     described = dict(enumerate(known))
     for reading in readings:
-        if reading.number in intake.finished or intake.rows_read[reading.number] or reading.number < len(known):
+        if reading.number in intake.begun or reading.number < len(known):
             described[reading.number] = SourceInfo(
                 uri=reading.source.uri,
                 fingerprint=marks[reading.source.uri],

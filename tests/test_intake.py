@@ -258,3 +258,16 @@ def test_a_connection_that_broke_is_taken_up_again(monkeypatch: pytest.MonkeyPat
 
     assert run(broken, 0) == (["a", "b"], set(), {"damaged": ["memory://a after row 2: connection reset"]})
     assert run(whole, 2) == (["c"], {0}, {})
+
+
+def test_a_connection_that_broke_before_the_first_row_keeps_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The captions of the sources behind it say that they are of the second; so the first must be listed."""
+    lost = Problem("memory://a after row 0", 0, Refusal.DAMAGED, "connection reset")
+    streams: dict[str, list[Chunk | Problem]] = {A.uri: [lost], B.uri: [Chunk(0, ["a", "b"])]}
+    monkeypatch.setattr("build_index.intake.read_source", lambda source: iter(streams[source.uri]))
+    readings, _ = choose_readings([(A, "1"), (B, "2")], [], None)
+    intake = Intake(None)
+    (part,) = intake.parts(readings, 10)
+    assert part.sources.tolist() == [1, 1]
+    described = describe([(A, "1"), (B, "2")], [], readings, intake)
+    assert [(each.uri, each.rows, each.complete) for each in described] == [(A.uri, 0, False), (B.uri, 2, True)]
