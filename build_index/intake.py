@@ -182,7 +182,7 @@ class Intake:
             if isinstance(item, Problem):
                 broken_off = item.reason is Refusal.DAMAGED and item.rows == 0 and "://" in reading.source.uri
                 if position >= reading.start:
-                    if item.reason is Refusal.DAMAGED:
+                    if item.reason is Refusal.DAMAGED and not broken_off:
                         self.damaged.add(reading.number)
                     self.rows_read[reading.number] += item.rows
                     self.refusals.add_problem(item)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from build_index.cleaning import Refusal, clean
 from build_index.corpora import Source
 from build_index.intake import EXAMPLES_PER_REASON, Counts, Intake, Reading, Refusals
-from build_index.sources import choose_readings, describe
+from build_index.sources import choose_readings, damaged_before, describe
 from build_index.streams import Chunk, Problem
 from shards import open_index
 from shards.manifest import SourceInfo, Tally
@@ -271,3 +271,23 @@ def test_a_connection_that_broke_before_the_first_row_keeps_its_number(monkeypat
     assert part.sources.tolist() == [1, 1]
     described = describe([(A, "1"), (B, "2")], [], readings, intake)
     assert [(each.uri, each.rows, each.complete) for each in described] == [(A.uri, 0, False), (B.uri, 2, True)]
+
+
+def test_a_connection_that_broke_once_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken up again and read to its end would be named by every run from then on."""
+    lost = Problem("memory://a after row 2", 0, Refusal.DAMAGED, "connection reset")
+    broken: list[Chunk | Problem] = [Chunk(0, ["a", "b"]), lost]
+    whole: list[Chunk | Problem] = [Chunk(0, ["a", "b", "c"])]
+
+    def run(stream: list[Chunk | Problem], known: list[SourceInfo]) -> list[SourceInfo]:
+        monkeypatch.setattr("build_index.intake.read_source", lambda _: iter(stream))
+        readings, _ = choose_readings([(A, "1")], known, None)
+        intake = Intake(None)
+        list(intake.parts(readings, 10))
+        return describe([(A, "1")], known, readings, intake)
+
+    stopped = run(broken, [])
+    assert stopped == [info(A.uri, "1", 2, complete=False)]
+    finished = run(whole, stopped)
+    assert finished == [info(A.uri, "1", 3)]
+    assert damaged_before([(A, "1")], finished) == []
