@@ -181,7 +181,7 @@ class Intake:
         for item in read_source(reading.source):
             if isinstance(item, Problem):
                 broken_off = item.reason is Refusal.DAMAGED and item.rows == 0 and "://" in reading.source.uri
-                if position >= reading.start:
+                if position >= reading.start or broken_off:
                     if item.reason is Refusal.DAMAGED and not broken_off:
                         self.damaged.add(reading.number)
                     self.rows_read[reading.number] += item.rows

@@ -291,3 +291,13 @@ def test_a_connection_that_broke_once_is_no_damage(monkeypatch: pytest.MonkeyPat
     finished = run(whole, stopped)
     assert finished == [info(A.uri, "1", 3)]
     assert damaged_before([(A, "1")], finished) == []
+
+
+def test_a_connection_that_breaks_sooner_than_the_first_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Problem("memory://a after row 2", 0, Refusal.DAMAGED, "connection reset")
+    stream: list[Chunk | Problem] = [Chunk(0, ["a", "b"]), lost]
+    monkeypatch.setattr("build_index.intake.read_source", lambda _: iter(stream))
+    intake = Intake(None)
+    assert list(intake.parts([Reading(A, 0, 3)], 10)) == []
+    assert intake.finished == set()
+    assert intake.refusals.broken == ["memory://a after row 2: connection reset"]
