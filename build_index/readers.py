@@ -108,7 +108,7 @@ def _read_delimited(source: Source) -> Stream:
             rows = _broken_again(rows)
         if not first:
             return
-        whole = [row for row in first if not isinstance(row, Refusal)]
+        whole = [row for row in first if not isinstance(row, Refusal) and any(row)]  # an empty line tells nothing
         place, has_header = choose_position(whole or [[""]], source.columns, source.uri, chosen=source.chosen)
         body = chain((row for row in first if not (has_header and row is whole[0])), rows)
         yield from chunks(_cell(row, place) for row in body)

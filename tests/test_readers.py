@@ -213,6 +213,15 @@ def test_tsv_without_a_header(tmp_path: Path, order: str) -> None:
     assert read(written(tmp_path / "a.tsv", "\n".join(lines))) == (ROWS, [])
 
 
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ","), ("tsv", "\t")])
+def test_empty_lines_before_the_header(tmp_path: Path, suffix: str, mark: str) -> None:
+    lines = ["", f"id{mark}caption", f"7{mark}a dog", ""]
+    path = written(tmp_path / f"a.{suffix}", "\n".join(lines) + "\n")
+    assert read(path) == ([None, "a dog", None], [])
+    nothing = written(tmp_path / f"b.{suffix}", "\n\n")
+    assert len(read(nothing)[0]) == 2
+
+
 def test_a_first_row_with_a_url_is_no_header(tmp_path: Path) -> None:
     assert read(written(tmp_path / "a.tsv", "caption\thttp://x.org/1\na dog\thttp://x.org/2\n")) == (
         ["caption", "a dog"],
