@@ -132,13 +132,13 @@ def find_sources(config: BuildConfig) -> list[Source]:
         CorpusError: something written after `--corpus` means no file, or one that cannot be a source.
     """
     columns = (config.caption_column,) if config.caption_column else ()
-    sources: dict[str, Source] = {}
+    sources: dict[tuple[str, bool], Source] = {}
     asked = [(corpus, False) for corpus in (*config.corpus, *config.append)] + [(words, True) for words in config.words]
     for corpus, listed in asked:
         for source in _sources_of(corpus, config.data_dir, columns):
             _require_usable(source.uri, config.out / corpus_name(config))
             known = replace(source, listed=source.listed or listed, chosen=bool(columns))
-            sources.setdefault(source.uri, known)
+            sources.setdefault((source.uri, known.listed), known)
     return list(sources.values())
 
 

@@ -23,10 +23,23 @@ Marked = tuple[Source, str]
 def fingerprint(sources: Sequence[Source]) -> list[Marked]:
     """Give each source a mark that changes with its content: SHA-256 of a local file, the server's word for others.
 
+    Behind it stands what is read of the file, if that is a column that a user named, or lines that are words: a file
+    that was read for its captions may be read for another of these as well.
+
     Raises:
         CorpusError: a source cannot be opened.
     """
-    return [(source, _mark(source.uri)) for source in sources]
+    return [(source, _mark(source.uri) + _what_is_read(source)) for source in sources]
+
+
+def _what_is_read(source: Source) -> str:
+    words = f"{_READ}words" if source.listed else ""
+    column = f"{_READ}column={source.columns[0]}" if source.chosen and source.kind != "txt" else ""
+    return words + column
+
+
+_READ = "#"
+"""Before what is read of a file in its mark, which has none otherwise."""
 
 
 def _mark(uri: str) -> str:
@@ -64,13 +77,15 @@ def choose_readings(
         Readings in order, and notes on sources that changed or vanished since they were read.
     """
     numbers = {info.fingerprint: number for number, info in enumerate(known)}
+    bare = {(info.uri, info.fingerprint.partition(_READ)[0]) for info in known}
+    uris = {info.uri for info in known}
     readings, notes = [], []
     taken_up = set()
     next_number = len(known)
     for source, mark in sources:
         number = numbers.get(mark)
         if number is None:
-            if source.uri in {info.uri for info in known}:
+            if source.uri in uris and (source.uri, mark.partition(_READ)[0]) not in bare:
                 notes.append(f"{source.uri} changed since it was read; captions it no longer has are kept")
             readings.append(Reading(source, next_number))
             numbers[mark] = next_number
@@ -106,13 +121,13 @@ def describe(
     sources: Sequence[Marked], known: Sequence[SourceInfo], readings: Sequence[Reading], intake: Intake
 ) -> list[SourceInfo]:
     """The manifest's list of sources after a build."""
-    marks = {source.uri: mark for source, mark in sources}
+    marks = dict(sources)
     described = dict(enumerate(known))
     for reading in readings:
         if reading.number in intake.begun or reading.number < len(known):
             described[reading.number] = SourceInfo(
                 uri=reading.source.uri,
-                fingerprint=marks[reading.source.uri],
+                fingerprint=marks[reading.source],
                 rows=reading.start + intake.rows_read[reading.number],
                 complete=reading.number in intake.finished,
                 damaged=reading.number in intake.damaged or (reading.start > 0 and known[reading.number].damaged),

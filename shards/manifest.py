@@ -82,9 +82,10 @@ class IndexInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class SourceInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One file that captions were read from.
 
-    `fingerprint` is `sha256:…` of a local file, or what a remote filesystem gives instead; `rows` is how many rows
-    were read, `complete` is false where a limit stopped the reading before the end, and `damaged` is true, or else not
-    written, where something of it could not be read.
+    `fingerprint` is `sha256:…` of a local file, or what a remote filesystem gives instead, and behind it `#words` of a
+    word list, `#column=…` of a column that was named; `rows` is how many rows were read, `complete` is false where a
+    limit stopped the reading before the end, and `damaged` is true, or else not written, where something of it could
+    not be read.
     """
 
     uri: str

@@ -119,6 +119,35 @@ def test_rare_concepts_are_not_said_but_word_lists_always_are(tmp_path: Path) ->
     assert report.manifest.tally.refused == {"empty": 1}
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_file_that_is_read_as_captions_can_be_a_word_list_too(tmp_path: Path, *, at_once: bool) -> None:
+    (tmp_path / "a.txt").write_text("blue boat\nrunning\n")
+    (tmp_path / "same.txt").write_text("blue boat\nrunning\n")
+    captions, words = (str(tmp_path / "a.txt"),), (str(tmp_path / "a.txt"), str(tmp_path / "same.txt"))
+    if at_once:
+        report = build_with(tmp_path, corpus=captions, words=words)
+    else:
+        build_with(tmp_path, corpus=captions)
+        report = build_with(tmp_path, words=words)
+    assert report.notes == (f"{words[1]} is {words[0]} byte for byte, which is read once",)
+    assert said_words(report.folder)["running"] == ("word", 2)
+    assert [(info.rows, info.complete) for info in report.manifest.sources] == [(2, True), (2, True)]
+    assert list(verify(report.folder)) == []
+    again = build_with(tmp_path, corpus=captions, words=words)
+    assert (again.embedded, again.manifest) == (0, report.manifest)
+
+
+def test_another_column_of_a_file_is_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("short,long\na dog,a brown dog on a lawn\n")
+    for column, captions in (("short", ["a dog"]), ("long", ["a dog", "a brown dog on a lawn"])):
+        for _ in range(2):
+            report = build_with(tmp_path, corpus=(str(path),), caption_column=column)
+            assert open_index(report.folder).captions(range(report.manifest.rows)) == captions
+            assert report.manifest.tally.read == len(captions)
+            assert report.notes == ()
+
+
 def test_a_listed_word_is_said_though_a_caption_reads_the_same(tmp_path: Path) -> None:
     """One caption is too few for its words to be said; a line of a list is a row of its own, and always said."""
     captions = write_captions(tmp_path / "a.parquet", ["quokka", "running", *CAPTIONS])
