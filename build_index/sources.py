@@ -76,7 +76,8 @@ def choose_readings(
     Returns:
         Readings in order, and notes on sources that changed or vanished since they were read.
     """
-    numbers = {info.fingerprint: number for number, info in enumerate(known)}
+    furthest = sorted(enumerate(known), key=lambda each: (each[1].complete, each[1].rows))  # of those that were merged
+    numbers = {info.fingerprint: number for number, info in furthest}
     bare = {(info.uri, info.fingerprint.partition(_READ)[0]) for info in known}
     uris = {info.uri for info in known}
     readings, notes = [], []

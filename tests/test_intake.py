@@ -214,6 +214,14 @@ def test_the_same_content_is_read_once() -> None:
     assert choose_readings([(A, "1"), (B, "1")], stopped, None) == ([Reading(A, 0, 4)], ())
 
 
+def test_what_several_indexes_have_read_is_taken_up_where_the_furthest_stopped() -> None:
+    """Indexes that were merged may have read the same file, one of them to its end and another up to a limit."""
+    whole, half, less = info(A.uri, "1"), info(A.uri, "1", 4, complete=False), info(A.uri, "1", 2, complete=False)
+    for known in ([whole, half], [half, whole]):
+        assert choose_readings([(A, "1")], known, None) == ([], ())
+    assert choose_readings([(A, "1")], [half, less], None) == ([Reading(A, 0, 4)], ())
+
+
 def test_what_changed_is_read_again_and_what_is_gone_is_noted(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.txt")
     readings, notes = choose_readings([(A, "2")], [info(A.uri, "1"), info(gone, "3")], None)
