@@ -16,7 +16,7 @@ from build_index.config import BuildConfig
 from build_index.encoding import TextEncoder
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
 from build_index.rewriting import require_intact_concepts, rewrite_parts
-from shards import Index, IndexWriter, ShardError, open_index
+from shards import Index, IndexWriter, NoIndex, ShardError, open_index
 from shards.reader import index_folders
 
 
@@ -99,6 +99,7 @@ def _opened(config: BuildConfig) -> list[Index]:
 
     Raises:
         ShardError: there are not two, or their vectors cannot be compared.
+        NoIndex: nothing would be in the new index.
     """
     folders = dict.fromkeys(folder.resolve() for path in config.merge for folder in index_folders(path))
     indexes = [open_index(folder) for folder in folders]
@@ -114,6 +115,9 @@ def _opened(config: BuildConfig) -> list[Index]:
                 f"{indexes[0].folder} as {', '.join(first.concept_prompts)}; append to one of them with "
                 f"--concept-prompts of the other, which embeds its words anew"
             )
+    if all(len(index.removed) == index.manifest.rows for index in indexes):
+        names = ", ".join(str(index.folder) for index in indexes)
+        raise NoIndex(f"every caption of {names} was removed; nothing is left to merge")
     return indexes
 
 

@@ -84,6 +84,18 @@ def test_what_was_removed_stays_out_unless_another_has_it(tmp_path: Path) -> Non
     assert "windmill" not in said_words(index.folder)
 
 
+def test_nothing_is_made_of_indexes_of_which_every_caption_was_removed(tmp_path: Path) -> None:
+    folders = [share(tmp_path, number).folder for number in range(3)]
+    for folder in folders[:2]:
+        remove(folder, None, ".")
+    with pytest.raises(NoIndex, match=r"every caption of .*share-0, .*share-1 was removed; nothing is left to merge"):
+        merged(tmp_path, merge=folders[:2])
+    assert not (tmp_path / "whole").exists()
+    report = merged(tmp_path, merge=folders)
+    assert open_index(report.folder).manifest.rows == open_index(folders[2]).manifest.rows
+    assert list(verify(report.folder)) == []
+
+
 def test_words_that_are_frequent_only_together_are_embedded(tmp_path: Path) -> None:
     """And no other text. Each share says "windmill" in a caption of its own."""
     for number, captions in enumerate((["a windmill", "a bus", "the bus"], ["the windmill", "a bus at night"])):
