@@ -1,12 +1,13 @@
 """Files of captions as streams: every row comes out, as text or as a named problem, in file order.
 
 A reader never loses a row. What it cannot read it yields as a `Problem` with its place, and goes on where the format
-allows it. Memory does not grow with the file.
+allows it. Memory does not grow with the file, unless that is a parquet file inside another compression.
 """
 
+import io
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,7 +52,7 @@ def read_source(source: Source) -> Stream:
 
 
 def _read_parquet(source: Source) -> Stream:
-    with raw(source.uri) as stream:
+    with _seekable(source) as stream:
         file = pq.ParquetFile(stream)
         column = choose_column(file.schema_arrow.names, source.columns, source.uri)
         row = 0
@@ -69,6 +70,14 @@ def _read_parquet(source: Source) -> Stream:
                 lost = file.metadata.row_group(group).num_rows - given
                 yield Problem(f"{source.uri} row group {group}", lost, Refusal.DAMAGED, one_line(error))
                 row += lost
+
+
+def _seekable(source: Source) -> IO[bytes]:
+    """The bytes of a file that is read from its end; one that is compressed as a whole has to be held in memory."""
+    if not source.compression:
+        return raw(source.uri)
+    with opened(source) as stream:
+        return io.BytesIO(stream.read())
 
 
 def _python_values(array: pa.Array) -> list[Any]:

@@ -97,6 +97,19 @@ def test_every_text_format_and_compression(tmp_path: Path, kind: str, compressio
     assert read(written(tmp_path / f"captions.{kind}{compression}", data)) == (ROWS, [])
 
 
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_a_parquet_and_every_compression(tmp_path: Path, compression: str) -> None:
+    data = COMPRESSORS[compression](write_captions(tmp_path / "plain.parquet", ROWS).read_bytes())
+    assert read(written(tmp_path / f"captions.parquet{compression}", data)) == (ROWS, [])
+
+
+def test_a_compressed_parquet_that_breaks_off(tmp_path: Path) -> None:
+    data = gzip.compress(write_captions(tmp_path / "plain.parquet", ROWS).read_bytes())
+    values, (problem,) = read(written(tmp_path / "captions.parquet.gz", data[:-20]))
+    assert values == []
+    assert problem.detail == "Compressed file ended before the end-of-stream marker was reached"
+
+
 @pytest.mark.parametrize("kind", TEXTS)
 def test_a_byte_order_mark_is_no_part_of_a_caption(tmp_path: Path, kind: str) -> None:
     path = written(tmp_path / f"captions.{kind}", b"\xef\xbb\xbf" + TEXTS[kind](ROWS).encode())
