@@ -97,7 +97,8 @@ def choose_readings(
         elif number >= len(known):
             twin = next(reading.source.uri for reading in readings if reading.number == number)
             notes.append(f"{source.uri} is {twin} byte for byte, which is read once")
-    notes += [f"{info.uri} is gone; its captions are kept" for info in known if _is_gone(info.uri)]
+    each_once = dict.fromkeys(info.uri for info in known)
+    notes += [f"{uri} is gone; its captions are kept" for uri in each_once if _is_gone(uri)]
     if allowed == 0 and readings:
         notes.append(f"--limit is reached, so nothing is read of {len(readings):,} more sources; raise it to go on")
     return ([] if allowed == 0 else readings), tuple(notes)

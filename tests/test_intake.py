@@ -232,6 +232,13 @@ def test_what_changed_is_read_again_and_what_is_gone_is_noted(tmp_path: Path) ->
     )
 
 
+def test_a_file_that_was_read_in_two_states_is_gone_once(tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone.txt")
+    assert choose_readings([], [info(gone, "1"), info(gone, "2")], None)[1] == (
+        f"{gone} is gone; its captions are kept",
+    )
+
+
 def test_nothing_may_be_read_any_more() -> None:
     readings, notes = choose_readings([(A, "1")], [], 0)
     assert readings == []
