@@ -180,6 +180,8 @@ class Intake:
         broken_off = False
         for item in read_source(reading.source):
             if isinstance(item, Problem):
+                if self._limit is not None and self.rows_read.total() >= self._limit:
+                    return  # it lies behind the limit
                 broken_off = item.reason is Refusal.DAMAGED and item.rows == 0 and "://" in reading.source.uri
                 if position >= reading.start or broken_off:
                     if item.reason is Refusal.DAMAGED and not broken_off:

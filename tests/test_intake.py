@@ -316,3 +316,18 @@ def test_a_connection_that_breaks_sooner_than_the_first_time_is_said(monkeypatch
     assert list(intake.parts([Reading(A, 0, 3)], 10)) == []
     assert intake.finished == set()
     assert intake.refusals.broken == ["memory://a after row 2: connection reset"]
+
+
+def test_what_is_damaged_behind_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Problem("a row group 1", 100, Refusal.DAMAGED, "no page")
+    stream: list[Chunk | Problem] = [Chunk(0, ["a", "b"]), lost, Chunk(102, ["c"])]
+    monkeypatch.setattr("build_index.intake.read_source", lambda _: iter(stream))
+
+    def run(limit: int, start: int) -> tuple[int, set[int], set[int]]:
+        intake = Intake(None, limit)
+        list(intake.parts([Reading(A, 0, start)], 10))
+        assert intake.tally().balanced
+        return intake.tally().read, intake.finished, intake.damaged
+
+    assert run(2, 0) == (2, set(), set())
+    assert run(101, 2) == (101, {0}, {0})
