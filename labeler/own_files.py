@@ -30,7 +30,7 @@ def require_own_outputs(out: Path, file: PictureFile) -> None:
     Raises:
         PictureError: a file is somebody else's, such as annotations by hand beside the pictures.
     """
-    there = [path for suffix in OF_A_PICTURE if (path := out / f"{file.stem}{suffix}").is_file()]
+    there = [path for suffix in OF_A_PICTURE if _is_there(path := out / f"{file.stem}{suffix}")]
     if there and not _is_own(out, file.stem):
         raise PictureError(
             f"{file.path}: its labels would replace {there[0]}, which is none of ours; choose another --out"
@@ -47,6 +47,13 @@ def require_own_exports(out: Path) -> None:
     stems = (str(file.relative_to(out)).removesuffix(".json") for file in out.rglob("*.json"))
     if there and not any(_is_own(out, stem) for stem in stems):
         raise UserError(f"{there[0]}: no label beside it is ours, and it would be replaced; choose another --out")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # what cannot be called so is not there; writing it says why
+        return False
 
 
 def _is_own(out: Path, stem: str) -> bool:

@@ -189,6 +189,9 @@ def test_a_name_too_long_for_labels_costs_one_picture(here: Path, capsys: pytest
     assert f"  refused pictures/{long}.png: no labels can be called {long} (File name too long); rename the p" in said
     assert exported() == ["a.png", "y.png"]
     assert not list(Path("labels").glob("xx*"))
+    assert label("pictures") == 1  # now that there is a folder, one is asked there for files of that name
+    again = capsys.readouterr().out
+    assert "0 pictures labelled" in again and f"  refused pictures/{long}.png: no labels can be called" in again
 
 
 def test_a_refused_name_that_is_no_unicode_is_logged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
