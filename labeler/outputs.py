@@ -18,6 +18,7 @@ from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.own_files import MARK
 from labeler.pipeline import Labeler
+from labeler.turns import turn
 from segmenter import PictureError
 from shards import UserError
 from shards.files import write_bytes
@@ -114,15 +115,16 @@ def _write_outputs(
             raise
         reason = f"no folder can be made ({error.strerror}); choose another --out"
         raise UserError(f"{json_path.parent}: {reason}") from error
-    json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
     mask = palette_mask(labeled)
     info = PngImagePlugin.PngInfo()
     info.add_text(MARK, made_by["preset"])
     overlay = Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
-    write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
-    write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))
     content = json.dumps(to_json(file.name, labeled, made_by, sha256), indent=1, ensure_ascii=False) + "\n"
-    write_bytes(json_path, content.encode())
+    with turn(out):
+        json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
+        write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
+        write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))
+        write_bytes(json_path, content.encode())
 
 
 def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any], sha256: str = "") -> dict[str, Any]:

@@ -21,6 +21,7 @@ from labeler.outputs import describe_run, is_finished, write_outputs
 from labeler.own_files import require_own_exports, require_own_outputs
 from labeler.pipeline import Labeler
 from labeler.report import write_report
+from labeler.turns import turn
 from segmenter import PictureError
 from shards import UserError
 from shards.files import file_info
@@ -156,7 +157,7 @@ def write_exports(
     """
     if not out.is_dir():
         return
-    with report.timed("exports"):
+    with report.timed("exports"), turn(out):
         census = take_census(out, describe_run(labeler))
         report.left_out = census.left_out
         if not census.entries:
@@ -198,8 +199,9 @@ def _label_files(
                 labeled = next(results, None)
             if labeled is None:
                 return
-            if not report.labelled:  # from here on they would not tell what lies in the folder
-                _remove_exports(out)
+            if not report.labelled and out.is_dir():  # from here on they would not tell what lies in the folder
+                with turn(out):
+                    _remove_exports(out)
             picture = read.popleft()
             try:
                 with report.timed("writing"):

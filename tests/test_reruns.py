@@ -3,14 +3,21 @@
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from labelled import some_labels
 from PIL import Image
 
 from build_index.__main__ import main as build_main
 from labeler.__main__ import main
+from labeler.inputs import PictureFile
+from labeler.labeled import LabeledImage
+from labeler.outputs import describe_run, write_outputs
+from labeler.pipeline import Labeler
+from labeler.run import RunReport, write_exports
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +198,8 @@ def test_a_name_too_long_for_labels_costs_one_picture(here: Path, capsys: pytest
     assert not list(Path("labels").glob("xx*"))
     assert label("pictures") == 1  # now that there is a folder, one is asked there for files of that name
     again = capsys.readouterr().out
-    assert "0 pictures labelled" in again and f"  refused pictures/{long}.png: no labels can be called" in again
+    assert "0 pictures labelled" in again
+    assert f"  refused pictures/{long}.png: no labels can be called" in again
 
 
 def test_a_refused_name_that_is_no_unicode_is_logged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -213,3 +221,25 @@ def test_a_tar_that_cannot_be_read_costs_itself_alone(here: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "1 pictures labelled" in said
     assert "  refused pictures/junk.tar: no tar that can be read" in said
+
+
+def test_several_runs_write_to_one_folder(here: Path) -> None:
+    """Each writes a picture's files, and those of a whole run, while no other does."""
+    label("pictures", "--panoptic")
+    labeler = Labeler.open("shards", short_side=64)
+    ways = [some_labels(np.random.default_rng(seed), 40, 50) for seed in range(4)]
+    file = PictureFile(Path("pictures/b.png"), "b.png", "b")
+    pixels = np.zeros((40, 50, 3), np.uint8)
+
+    def write(labeled: LabeledImage) -> None:
+        for _ in range(20):
+            write_outputs(Path("labels"), file, pixels, labeled, describe_run(labeler))
+            write_exports(labeler, Path("labels"), Path("pictures"), RunReport(), panoptic=True, label_studio="/x")
+
+    with ThreadPoolExecutor(len(ways)) as pool:
+        list(pool.map(write, ways))
+    areas = [segment["area"] for segment in json.loads(Path("labels/b.json").read_text("utf-8"))["segments"]]
+    ids = np.asarray(Image.open("labels/b.png"))
+    assert areas == np.unique(ids, return_counts=True)[1].tolist()
+    assert exported() == ["a.png", "b.png"]
+    assert not list(Path("labels").rglob("*.partial"))
