@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _label(config: LabelConfig) -> int:
     from labeler.downloads import download, is_url_table  # heavy libraries load after the flags are parsed
     from labeler.inputs import find_pictures
+    from labeler.photographs import Photographs
     from labeler.pipeline import Labeler
     from labeler.run import Log, label_files, write_exports
     from shards.progress import progress
@@ -41,7 +42,8 @@ def _label(config: LabelConfig) -> int:
         report = label_files(labeler, files, config.out, bar, overwrite=config.overwrite, log=log)
     report.refused[:0] = unreachable
     if not report.interrupted:
-        write_exports(labeler, config.out, pictures, report, panoptic=config.panoptic, label_studio=config.label_studio)
+        shown = Photographs.of(pictures, files)
+        write_exports(labeler, config.out, shown, report, panoptic=config.panoptic, label_studio=config.label_studio)
     log.write("finished", **vars(report))
     if not config.quiet:
         print("\n".join(_summary(report, config, labeler.models.preset, time.monotonic() - started)))

@@ -26,6 +26,7 @@ SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"]
 )
 TAR = ".tar"
+LIST = ".txt"
 STDIN = "-"
 MAGIC = re.compile(r"[*?\[]")
 
@@ -199,7 +200,7 @@ def _listed(root: Path, out: Path) -> Listed:
     if str(root) == STDIN:
         return _lines(sys.stdin.buffer.read(), "standard input")
     if root.is_file():
-        is_list = root.suffix.lower() == ".txt"
+        is_list = root.suffix.lower() == LIST
         return _lines(root.read_bytes(), str(root)) if is_list else Listed([root], str(root.parent))
     if root.is_dir():
         return _outside(sorted(root.rglob("*")), str(root), out)

@@ -22,6 +22,7 @@ from pycocotools import mask as coco_mask
 from encoders.presets import UNTRAINED, PresetName
 from labeler.drawing import colour_of
 from labeler.exports import REPORT_FILE, Census, Entry, Record, Region
+from labeler.photographs import NOT_KNOWN, Photographs
 from shards.files import write_bytes
 
 PICTURES_SHOWN = 2_000
@@ -57,12 +58,12 @@ class Texts:
         return self.numbers.setdefault(text, len(self.numbers))
 
 
-def write_report(census: Census, pictures: Path | None = None) -> Path:
+def write_report(census: Census, pictures: Photographs = NOT_KNOWN) -> Path:
     """Write the page.
 
     Args:
         census: the folder of labels.
-        pictures: the folder that was labelled; the page shows the photographs themselves where they are found there.
+        pictures: what was labelled; the page shows the photographs themselves where they are found.
 
     Returns:
         The path of the page.
@@ -72,7 +73,7 @@ def write_report(census: Census, pictures: Path | None = None) -> Path:
     return path
 
 
-def make_report(census: Census, pictures: Path | None = None) -> str:
+def make_report(census: Census, pictures: Photographs = NOT_KNOWN) -> str:
     """The page as one HTML file, for the first `PICTURES_SHOWN` pictures; `write_report` says what it is given."""
     labels = list(census.categories)
     words, captions, indexes = Texts(labels), Texts([]), Texts([])
@@ -94,7 +95,7 @@ def make_report(census: Census, pictures: Path | None = None) -> str:
     template, style, script = (_part(f"report.{kind}") for kind in ("html", "css", "js"))
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode("ascii")
     return Template(template).substitute(
-        title=html.escape(f"Labels of {_name_of(pictures)}"),
+        title=html.escape(f"Labels of {pictures.title}"),
         policy=f"default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
         style=style,
         script=script,
@@ -164,7 +165,7 @@ def _digits(number: int) -> str:
     return text + DIGITS[number]
 
 
-def _pack_picture(entry: Entry, record: Record, out: Path, pictures: Path | None) -> list[Any]:
+def _pack_picture(entry: Entry, record: Record, out: Path, pictures: Photographs) -> list[Any]:
     grid = shrink(record)
     original = _original(entry, out, pictures)
     return [
@@ -194,16 +195,10 @@ def _pack_region(region: Region, record: Record, texts: tuple[Texts, Texts, Text
     ]
 
 
-def _original(entry: Entry, out: Path, pictures: Path | None) -> str:
+def _original(entry: Entry, out: Path, pictures: Photographs) -> str:
     """The way from the page to the photograph; empty if it is not there."""
-    if pictures is None:
-        return ""
-    path = pictures / entry.name if pictures.is_dir() else pictures.parent / entry.name
-    return quote(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()) if path.is_file() else ""
-
-
-def _name_of(pictures: Path | None) -> str:
-    return (pictures.resolve().name or str(pictures)) if pictures is not None else "pictures"
+    path = pictures.find(entry.name)
+    return "" if path is None else quote(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix())
 
 
 def _part(name: str) -> str:

@@ -19,6 +19,7 @@ from labeler.label_studio import write_tasks
 from labeler.labeled import UNKNOWN, LabeledImage
 from labeler.outputs import describe_run, is_finished, write_outputs
 from labeler.own_files import require_own_exports, require_own_outputs
+from labeler.photographs import Photographs
 from labeler.pipeline import Labeler
 from labeler.report import write_report
 from labeler.turns import turn
@@ -140,7 +141,13 @@ def label_files(
 
 
 def write_exports(
-    labeler: Labeler, out: Path, pictures: Path, report: RunReport, *, panoptic: bool = False, label_studio: str = ""
+    labeler: Labeler,
+    out: Path,
+    pictures: Photographs,
+    report: RunReport,
+    *,
+    panoptic: bool = False,
+    label_studio: str = "",
 ) -> None:
     """Write the files of the whole run.
 

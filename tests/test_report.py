@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import labeler
 from labeler.exports import Census, read_record, take_census
 from labeler.labeled import LabeledImage
+from labeler.photographs import Photographs
 from labeler.report import CELLS, DIGITS, PICTURES_SHOWN, inert, make_report, pack_runs, shrink, write_report
 
 SCRIPT = Path(labeler.__file__).parent / "report.js"
@@ -96,7 +97,7 @@ def test_a_segment_between_the_middles_is_not_lost(tmp_path: Path) -> None:
 
 def test_the_data_says_what_the_labels_say(tmp_path: Path) -> None:
     written = write_labels(tmp_path, NAMES)
-    data = data_of(make_report(census_of(tmp_path), tmp_path / "pictures"))
+    data = data_of(make_report(census_of(tmp_path), Photographs(tmp_path / "pictures")))
     words, captions = data["words"], data["captions"]
     assert len(words) == len(set(words))
     assert len(captions) == len(set(captions))
@@ -124,7 +125,7 @@ def test_the_data_says_what_the_labels_say(tmp_path: Path) -> None:
 
 def test_texts_that_look_like_html_are_inert(tmp_path: Path) -> None:
     write_labels(tmp_path, ["a.png"], words=[EVIL, "<!--", "&lt;b&gt;\u2028", "]]>"])
-    page = make_report(census_of(tmp_path), tmp_path / "<i>")
+    page = make_report(census_of(tmp_path), Photographs(tmp_path / "<i>"))
     assert "<img" not in page
     assert "<i>" not in page
     assert page.lower().count("</script") == page.count("<script") == 2
@@ -135,9 +136,9 @@ def test_texts_that_look_like_html_are_inert(tmp_path: Path) -> None:
 
 def test_the_page_is_the_same_twice_and_whole(tmp_path: Path) -> None:
     write_labels(tmp_path, NAMES)
-    path = write_report(census_of(tmp_path), tmp_path / "pictures")
+    path = write_report(census_of(tmp_path), Photographs(tmp_path / "pictures"))
     first = path.read_bytes()
-    assert write_report(census_of(tmp_path), tmp_path / "pictures").read_bytes() == first
+    assert write_report(census_of(tmp_path), Photographs(tmp_path / "pictures")).read_bytes() == first
     assert not list((tmp_path / "labels").rglob("*.partial"))
 
 
@@ -216,7 +217,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, dict
     program = find_chromium()
     assert program
     with Page(program) as page:
-        page.open(write_report(census_of(root), root / "pictures"))
+        page.open(write_report(census_of(root), Photographs(root / "pictures")))
         page.wait("document.querySelectorAll('.region, #grid .chips button').length > 0")
         yield page, written
 

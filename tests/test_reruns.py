@@ -16,6 +16,7 @@ from labeler.__main__ import main
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.outputs import describe_run, write_outputs
+from labeler.photographs import Photographs
 from labeler.pipeline import Labeler
 from labeler.run import RunReport, write_exports
 
@@ -234,7 +235,7 @@ def test_several_runs_write_to_one_folder(here: Path) -> None:
     def write(labeled: LabeledImage) -> None:
         for _ in range(20):
             write_outputs(Path("labels"), file, pixels, labeled, describe_run(labeler))
-            write_exports(labeler, Path("labels"), Path("pictures"), RunReport(), panoptic=True, label_studio="/x")
+            write_exports(labeler, Path("labels"), Photographs(), RunReport(), panoptic=True, label_studio="/x")
 
     with ThreadPoolExecutor(len(ways)) as pool:
         list(pool.map(write, ways))
@@ -243,3 +244,20 @@ def test_several_runs_write_to_one_folder(here: Path) -> None:
     assert areas == np.unique(ids, return_counts=True)[1].tolist()
     assert exported() == ["a.png", "b.png"]
     assert not list(Path("labels").rglob("*.partial"))
+
+
+def test_the_page_shows_the_photographs_of_a_list_of_paths(here: Path) -> None:
+    """They lie where the list says, and not beside it, where another picture may have the name of one."""
+    for name in ("pictures/b.png", "other/c.png", "a.png", "c.png"):
+        draw(name, 2)
+    Path("list.txt").write_text("pictures/a.png\npictures/b.png\n")
+    label("list.txt")
+    page = Path("labels/report.html").read_text("utf-8")
+    assert '"../pictures/a.png"' in page
+    assert '"../pictures/b.png"' in page
+    label("other")
+    Path("other/c.png").unlink()
+    label("list.txt")
+    page = Path("labels/report.html").read_text("utf-8")
+    assert '"c.png"' in page
+    assert '"../c.png"' not in page
