@@ -38,6 +38,8 @@ class CompareConfig:
             raise ValueError(f"--resamples {self.resamples}: must be at least 1")
         if not 0 < self.confidence < 1:
             raise ValueError(f"--confidence {self.confidence}: must be between 0 and 1")
+        if self.seed < 0:
+            raise ValueError(f"--seed {self.seed}: must be 0 or more")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

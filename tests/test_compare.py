@@ -268,7 +268,7 @@ def test_other_versions_of_a_mapping_are_pointed_out(tmp_path: Path, capsys: pyt
     assert "the mapping hard is version '0' in A and '1' in B" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("flag", [["--resamples", "0"], ["--confidence", "1"]])
+@pytest.mark.parametrize("flag", [["--resamples", "0"], ["--confidence", "1"], ["--seed", "-1"]])
 def test_flags_out_of_range(flag: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["a", "b", *flag])
