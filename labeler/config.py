@@ -1,6 +1,7 @@
 """Everything the labeler can be told; the commands' flags are made from this."""
 
 from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,18 @@ MOST_PIXELS = 4096
 
 MOST_TOGETHER = 65_536
 """Pictures that are searched together; all their regions are in memory at a time."""
+
+
+CHOICES: dict[str, type[Enum]] = {
+    "method": Method,
+    "regions": Regions,
+    "edges": Edges,
+    "dense": DenseMethod,
+    "naming": Naming,
+    "outlines": Outlines,
+    "preset": PresetName,
+}
+"""Fields of a config that are one of a few, which the command line and `Labeler.open` take by their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +63,11 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
     def __post_init__(self) -> None:
         SegmentNumbers.__post_init__(self)
         NamingNumbers.__post_init__(self)
+        for name, kind in CHOICES.items():
+            if not isinstance(value := getattr(self, name), kind | None):
+                raise TypeError(
+                    f"{name} is {value!r}, expected a {kind.__name__}; Labeler.open takes choices by their names"
+                )
         for name, most in (("short_side", MOST_PIXELS), ("batch_size", MOST_TOGETHER), ("window", MOST_PIXELS)):
             value = getattr(self, name)
             if value is not None and not 1 <= value <= most:

@@ -65,6 +65,8 @@ class Labeler:
         """
         if config is not None and options:
             raise TypeError(f"give a config or options, not both; found a config and {', '.join(options)}")
+        if config is not None and not isinstance(config, LabelerConfig):
+            raise TypeError(f'found {config!r}, expected a LabelerConfig; options are given by name: method="tag"')
         config = config or config_of(LabelerConfig, options)
         if index is not None:
             config = _with_index(config, Path(index))

@@ -11,6 +11,7 @@ from PIL import Image
 from evaluation.classes import Classes, ClassListError, parse_classes, read_classes
 from evaluation.datasets import OTHER, VOID, Dataset, DatasetName, Item, open_dataset
 from evaluation.datasets.known import CLASS_LISTS
+from evaluation.datasets.own import read_folder
 from evaluation.datasets.scenes import MSRC_ALL, MSRC_COLOURS, palette_colour
 from evaluation.errors import DatasetError
 
@@ -300,6 +301,14 @@ def test_a_class_list_for_a_data_set_that_has_one(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_class_list(tmp_path: Path) -> None:
     assert "write one class a line" in refused(DatasetName.FOLDER, tmp_path)
+
+
+@pytest.mark.parametrize("first", [3, 2])
+def test_a_class_that_every_mask_calls_void(tmp_path: Path, first: int) -> None:
+    path = tmp_path / "classes.txt"
+    path.write_text("\n".join([f"- void {number}" for number in range(first)] + [f"c{n}" for n in range(254)]))
+    with pytest.raises(DatasetError, match=rf"classes\.txt: class number 255 is 'c{255 - first}', but 255 in a mask"):
+        read_folder("own", tmp_path, path)
 
 
 def test_more_classes_than_a_label_map_can_number() -> None:

@@ -116,6 +116,10 @@ def test_wrong_options_say_what_there_is(tmp_path: Path) -> None:
         build(tmp_path / "none.csv")
     with pytest.raises(TypeError, match="not both; found a config and method"):
         Labeler.open("shards", LabelerConfig(), method="tag")
+    with pytest.raises(TypeError, match="found 'tag', expected a LabelerConfig; options are given by name: method="):
+        Labeler.open("shards", "tag")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="method is 'tag', expected a Method; Labeler"):
+        LabelerConfig(method="tag")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method: 'tga' is none of default, tag, zero-guidance"):
         Labeler.open("shards", method="tga")
 
