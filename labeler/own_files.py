@@ -10,6 +10,7 @@ from labeler.exports import (
     PANOPTIC_FILE,
     PANOPTIC_FOLDER,
     REPORT_FILE,
+    RESERVED,
     TASKS_FILE,
     TASKS_INTERFACE,
     read_record,
@@ -44,8 +45,8 @@ def require_own_exports(out: Path) -> None:
         UserError: it does not.
     """
     there = [out / name for name in OF_A_RUN if (out / name).exists()]
-    stems = (str(file.relative_to(out)).removesuffix(".json") for file in out.rglob("*.json"))
-    if there and not any(_is_own(out, stem) for stem in stems):
+    records = (file for file in out.rglob("*.json") if file.name not in RESERVED)
+    if there and not any(_is_own(out, str(file.relative_to(out)).removesuffix(".json")) for file in records):
         raise UserError(f"{there[0]}: no label beside it is ours, and it would be replaced; choose another --out")
 
 
