@@ -17,51 +17,16 @@ import pytest
 from conftest import write_captions
 from hypothesis import given
 from hypothesis import strategies as st
+from source_material import ROWS, URLS, as_csv, read, written
 
 from build_index.cleaning import Refusal
 from build_index.config import BuildConfig
 from build_index.corpora import Source, find_sources
-from build_index.csv_rows import csv_rows
 from build_index.errors import CorpusError
-from build_index.json_guard import GuardedJson
 from build_index.readers import read_source
-from build_index.streams import ROWS_PER_CHUNK, Chunk, Problem
-
-ROWS = ["a dog", "two cats, one of them black", 'a "big" horse', "ein Café", "日本の庭", "", "a dog"]
-"""A comma, quotation marks, accents, another script, an empty caption, and a duplicate."""
-
-URLS = [f"https://example.com/{number}.jpg" for number in range(len(ROWS))]
-
-
-def read(path: Path | str, *columns: str) -> tuple[list[Any], list[Problem]]:
-    """Everything that a file gives: its values in order, and its problems."""
-    values: list[Any] = []
-    problems: list[Problem] = []
-    row = 0
-    for item in read_source(Source(str(path), columns)):
-        if isinstance(item, Chunk):
-            assert len(item.values) <= ROWS_PER_CHUNK
-            assert item.first_row == row
-            values += item.values
-            row += len(item.values)
-        else:
-            problems.append(item)
-            row += item.rows
-    return values, problems
-
-
-def written(path: Path, data: bytes | str) -> Path:
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
+from build_index.streams import ROWS_PER_CHUNK, Problem
 
 # --- text formats, plain and compressed ------------------------------------------------------------------------------
-
-
-def as_csv(rows: list[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows([("url", "caption"), *zip(URLS, rows, strict=False)])
-    return text.getvalue()
 
 
 TEXTS: dict[str, Callable[[list[str]], str]] = {
@@ -478,109 +443,3 @@ def test_parquet_columns_that_are_missing_or_could_be_any(tmp_path: Path) -> Non
 def test_the_only_column_needs_no_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"whatever": ROWS}), tmp_path / "a.parquet")
     assert read(tmp_path / "a.parquet") == (ROWS, [])
-
-
-# --- what people's files are like ------------------------------------------------------------------------------------
-
-
-def test_a_mark_that_nobody_closes_costs_one_row(tmp_path: Path) -> None:
-    rows = [f"caption {number}, of many" for number in range(300)]
-    lines = ["caption", *(f'"{row}"' for row in rows)]
-    lines[281] = '"caption 280'
-    values, problems = read(written(tmp_path / "stray.csv", "\n".join(lines) + "\n"))
-    assert values == [*rows[:280], Refusal.DAMAGED, *rows[281:]]
-    assert not problems
-
-
-def test_two_such_marks_cost_two_rows_and_none_between(tmp_path: Path) -> None:
-    lines = ["caption", '"open', "one", '"again" and open', "two", '"a\nb"', '"last']
-    values, _ = read(written(tmp_path / "two.csv", "\n".join(lines) + "\n"))
-    assert values == [Refusal.DAMAGED, "one", "again and open", "two", "a\nb", Refusal.DAMAGED]
-
-
-def test_a_field_that_is_too_long_costs_one_row_at_the_beginning_too(tmp_path: Path) -> None:
-    values, problems = read(written(tmp_path / "long.csv", "caption\na dog\n" + "x" * (1 << 25) + "\na cat\n"))
-    assert values == ["a dog", Refusal.DAMAGED, "a cat"]
-    assert not problems
-
-
-@given(st.lists(st.text(st.sampled_from('ab",\n\r'), max_size=6), min_size=1, max_size=8))
-def test_whole_rows_are_what_pythons_parser_reads(cells: list[str]) -> None:
-    text = io.StringIO()
-    csv.writer(text).writerows([cell, "x"] for cell in cells)
-    text.seek(0)
-    assert list(csv_rows(io.StringIO(text.getvalue(), newline=""))) == list(csv.reader(text))
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "columns", "said"),
-    [
-        (
-            "a.csv",
-            "url,description\nhttp://a.b/c,a dog\n",
-            ("nope",),
-            "no column nope; its columns: 'url', 'description'",
-        ),
-        ("a.csv", "url,description\nhttp://a.b/c,a dog\n", (), "no column is named like captions; choose with"),
-        ("a.csv", "a dog,b\na cat,d\n", ("nope",), "no column nope; its first row: 'a dog', 'b'; without a header"),
-        ("a.csv", "url;caption\nhttp://a.b/c;a dog\n", (), "one column, 'url;caption', which looks like several"),
-        ("a.csv", "caption,caption\na dog,a cat\n", (), "2 columns are called 'caption'; rename all but one"),
-    ],
-)
-def test_nothing_is_guessed(tmp_path: Path, name: str, text: str, columns: tuple[str, ...], said: str) -> None:
-    path = written(tmp_path / name, text)
-    with pytest.raises(CorpusError, match=re.escape(f"{path}: {said}")):
-        list(read_source(Source(str(path), columns, chosen=bool(columns))))
-
-
-@pytest.mark.parametrize("columns", [(), ("caption",), ("Caption",)])
-def test_columns_may_be_capitalised(tmp_path: Path, columns: tuple[str, ...]) -> None:
-    path = written(tmp_path / "a.csv", "URL,Caption\nhttp://a.b/c,a dog\nhttp://a.b/d,a cat\n")
-    assert read(path, *columns) == (["a dog", "a cat"], [])
-    pq.write_table(pa.table({"URL": URLS, "Caption": ROWS}), tmp_path / "a.parquet")
-    assert read(tmp_path / "a.parquet", *columns) == (ROWS, [])
-
-
-@pytest.mark.parametrize("name", ["what is it?.txt", "a::b.txt", "b?.csv", "c::d.parquet", "e?f.txt.gz"])
-def test_names_that_look_like_addresses(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "folder" / name
-    path.parent.mkdir()
-    if name.endswith("parquet"):
-        write_captions(path, ["a dog", "a cat"])
-    else:
-        text = b"a dog\na cat\n"
-        written(path, gzip.compress(text) if name.endswith(".gz") else text)
-    (source,) = find_sources(BuildConfig(corpus=(str(path.parent),), out=tmp_path / "out"))
-    assert read(source.uri) == (["a dog", "a cat"], [])
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [
-        ("9" * 5_000, "a number of over 4,000 digits"),
-        ("[" * 2_000 + "]" * 2_000, "lists and objects are more than 1,000 deep"),
-        ('{"a":' * 2_000 + "1" + "}" * 2_000, "lists and objects are more than 1,000 deep"),
-        ("[" * 100_000, "lists and objects are more than 1,000 deep"),
-    ],
-)
-def test_what_a_parser_crashes_at_is_damage(tmp_path: Path, value: str, said: str) -> None:
-    path = written(tmp_path / "a.json", f'[{{"caption": "a dog"}}, {{"caption": {value}}}]')
-    values, (problem,) = read(path)
-    assert values in ([], ["a dog"])
-    assert (problem.reason, problem.detail) == (Refusal.DAMAGED, said)
-
-
-@given(
-    st.recursive(
-        st.text(st.sampled_from('ab"\\[]{}é9'), max_size=20) | st.integers() | st.none(),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    ),
-    st.integers(1, 40),
-)
-def test_what_is_well_formed_passes_and_is_counted(document: Any, size: int) -> None:
-    data = json.dumps(document, ensure_ascii=False).encode()
-    guarded, parts = GuardedJson(io.BytesIO(data)), []
-    while part := guarded.read(size):
-        parts.append(part)
-    assert b"".join(parts) == data
-    assert guarded.depth == 0

@@ -11,7 +11,7 @@ from typing import Any
 import fsspec
 import pytest
 from conftest import write_captions
-from test_readers import ROWS, as_csv, read, written
+from source_material import ROWS, as_csv, read, written
 
 from build_index.cleaning import Refusal
 from build_index.config import BuildConfig
