@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labeler.exports import OF_A_PICTURE, PANOPTIC_FOLDER
+from labeler.own_files import is_output
 from labeler.stems import stems_of
 from labeler.tars import contents_of
 from segmenter import PictureError, decode_picture, load_picture, picture_of
@@ -93,7 +94,7 @@ class Listed:
     Attributes:
         paths: files, pictures or tars.
         below: the folder below which they are named.
-        left_out: pictures that lie among the labels of an earlier run, and so are none.
+        left_out: pictures that lie below the folder of labels or were drawn by a run, and so are none.
     """
 
     paths: list[Path]
@@ -102,7 +103,7 @@ class Listed:
 
 
 def find_pictures(root: Path, out: Path) -> list[PictureFile]:
-    """Every picture that a path means; what an earlier run wrote to `out` is no picture.
+    """Every picture that a path means; what lies in `out` is none, and in folders and globs what any run wrote.
 
     Two pictures that differ only in their suffix keep it in the names of their outputs. A file that is met twice is one
     picture. Different pictures of one name, a tar that cannot be read and one that is cut short are among the answers,
@@ -126,8 +127,8 @@ def find_pictures(root: Path, out: Path) -> list[PictureFile]:
     found = _each_once(_members(listed))
     if not found and listed.left_out:
         raise InputError(
-            f"{root}: all {listed.left_out:,} pictures there lie below --out {out}, where labels are written; "
-            "choose another --out"
+            f"{root}: all {listed.left_out:,} pictures there lie below --out {out}, where labels are written, or were "
+            "drawn by a run; give the pictures themselves, or choose another --out"
         )
     if not found:
         raise InputError(f"{root}: no pictures there (looked for {' '.join(sorted([*SUFFIXES, TAR]))})")
@@ -214,12 +215,13 @@ def _listed(root: Path, out: Path) -> Listed:
 
 
 def _outside(paths: list[Path], below: str, out: Path) -> Listed:
-    """Pictures and tars among paths, without those that lie below the folder of labels."""
+    """Pictures and tars among paths, without those that lie below the folder of labels or were drawn by a run."""
     outputs = out.resolve()
     inputs = [path for path in paths if _is_input(path)]
-    kept = [
+    apart = [
         path for path in inputs if outputs not in Path(os.path.realpath(path)).parents
     ]  # resolve() fails on circles
+    kept = [path for path in apart if not is_output(path)]
     return Listed(kept, below, len(inputs) - len(kept))
 
 

@@ -1,4 +1,4 @@
-"""Which files in the folder of labels are ours: nothing else there is replaced or taken away."""
+"""Which files are ours: nothing else in a folder of labels is replaced or taken away, and none of them is a picture."""
 
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from labeler.exports import (
     TASKS_INTERFACE,
     read_record,
 )
-from labeler.inputs import PictureFile
 from segmenter import PictureError
 from shards import UserError
 
@@ -25,16 +24,34 @@ MARK = "preset"
 OF_A_RUN = (COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, REPORT_FILE, TASKS_FILE, TASKS_INTERFACE)
 
 
-def require_own_outputs(out: Path, file: PictureFile) -> None:
+def is_output(path: Path) -> bool:
+    """Whether a picture was drawn by a run: a mask, an overlay or a panoptic PNG that lies with its record."""
+    folder, name = path.parent, path.name
+    if name.endswith(".png") and _is_own_mask(path):
+        return read_record(folder / f"{name.removesuffix('.png')}.json") is not None
+    if name.endswith(".overlay.jpg"):
+        return is_output(folder / f"{name.removesuffix('.overlay.jpg')}.png")
+    if name.endswith(".png") and PANOPTIC_FOLDER in folder.parts:
+        out = next(above for above in path.parents if above.name == PANOPTIC_FOLDER).parent
+        return (out / PANOPTIC_FILE).is_file() and is_output(out / path.relative_to(out / PANOPTIC_FOLDER))
+    return False
+
+
+def require_own_outputs(out: Path, stem: str, picture: Path) -> None:
     """See that what bears the names of a picture's outputs was written for a picture: it will be replaced.
+
+    Args:
+        out: the folder of labels.
+        stem: what the outputs are called.
+        picture: what they are of.
 
     Raises:
         PictureError: a file is somebody else's, such as annotations by hand beside the pictures.
     """
-    there = [path for suffix in OF_A_PICTURE if _is_there(path := out / f"{file.stem}{suffix}")]
-    if there and not _is_own(out, file.stem):
+    there = [path for suffix in OF_A_PICTURE if _is_there(path := out / f"{stem}{suffix}")]
+    if there and not _is_own(out, stem):
         raise PictureError(
-            f"{file.path}: its labels would replace {there[0]}, which is none of ours; choose another --out"
+            f"{picture}: its labels would replace {there[0]}, which is none of ours; choose another --out"
         )
 
 

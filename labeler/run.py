@@ -232,7 +232,7 @@ def _readable(files: list[PictureFile], out: Path, report: RunReport, bar: Bar, 
     for file in files:
         try:
             with report.timed("reading"):
-                require_own_outputs(out, file)
+                require_own_outputs(out, file.stem, file.path)
                 digest = file.digest()  # first: of a file that changes meanwhile, the next run sees that it did
                 picture = file.read()
         except PictureError as error:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from build_index.__main__ import main as build_main
 from labeler.__main__ import main
-from labeler.inputs import PictureFile
+from labeler.inputs import InputError, PictureFile, find_pictures
 from labeler.labeled import LabeledImage
 from labeler.outputs import describe_run, write_outputs
 from labeler.photographs import Photographs
@@ -261,3 +261,20 @@ def test_the_page_shows_the_photographs_of_a_list_of_paths(here: Path) -> None:
     page = Path("labels/report.html").read_text("utf-8")
     assert '"c.png"' in page
     assert '"../c.png"' not in page
+
+
+def test_what_a_run_drew_is_no_picture_of_another(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draw("pictures/deep/b.png", 2)
+    assert label("pictures", "--out", "pictures/labels", "--panoptic") == 0
+    drawn = ["a.png", "a.overlay.jpg", "panoptic/a.png", "deep/b.png", "panoptic/deep/b.png"]
+    assert all(Path("pictures/labels", name).is_file() for name in drawn)
+    capsys.readouterr()
+    for where in ("pictures", "pictures/**/*"):
+        assert label(where, "--out", "elsewhere") == 0
+    assert labelled(capsys) == 2
+    with pytest.raises(InputError, match=r"all 6 pictures there lie below --out other, .*, or were drawn by a run"):
+        find_pictures(Path("pictures/labels"), Path("other"))
+    (mask,) = find_pictures(Path("pictures/labels/a.png"), Path("other"))  # whoever names it means it
+    assert mask.name == "a.png"
+    Path("pictures/a.json").write_bytes(Path("pictures/labels/a.json").read_bytes())  # a record beside its picture
+    assert len(find_pictures(Path("pictures"), Path("other"))) == 2
