@@ -4,6 +4,7 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 import ijson
@@ -12,10 +13,13 @@ from build_index.cleaning import Refusal
 from build_index.columns import choose_column
 from build_index.corpora import Source
 from build_index.json_guard import GuardedJson
-from build_index.streams import BROKEN, Stream, chunks, lines, opened
+from build_index.streams import BROKEN, Chunk, Problem, Stream, chunks, lines, opened
 
 PEEKED_BYTES = 1 << 16
 """Bytes of a JSON file that decide whether it is one document or lines: no single caption's line is longer."""
+
+PEEKED_LINES = 50
+"""The same, where it looks like a document that breaks off before its first caption."""
 
 
 def read_json_lines(source: Source) -> Stream:
@@ -33,11 +37,35 @@ def read_json(source: Source) -> Stream:
     if text[:1] not in (b"[", b"{") or (isinstance(opening, dict) and "annotations" not in opening):
         yield from read_json_lines(source)
         return
+    captions = 0
+    try:
+        for item in _read_document(
+            source, len(beginning) - len(text), "item" if text[:1] == b"[" else "annotations.item"
+        ):
+            captions += len(item.values) if isinstance(item, Chunk) else 0
+            yield item
+    except BROKEN:
+        if captions or not _holds_lines(source):
+            raise
+        yield from read_json_lines(source)  # of which the first is damaged
+        return
+    if not captions and text.startswith(b"{"):
+        yield Problem(
+            source.uri, 0, Refusal.NO_ROWS, "no annotations in it; it may also be a list, or an object a line"
+        )
+
+
+def _read_document(source: Source, start: int, path: str) -> Stream:
     with opened(source) as stream:
-        if beginning.startswith(codecs.BOM_UTF8):
-            stream.read(len(codecs.BOM_UTF8))  # ijson takes it for damage
-        path = "item" if text.startswith(b"[") else "annotations.item"
+        stream.read(start)  # a byte order mark, which ijson takes for damage
         yield from chunks(_values_of(ijson.items(GuardedJson(stream), path), source))
+
+
+def _holds_lines(source: Source) -> bool:
+    """Whether a line near the beginning is an object by itself."""
+    with opened(source) as stream, suppress(*BROKEN):
+        return any(isinstance(_parsed(line), dict) for line in islice(lines(stream), PEEKED_LINES))
+    return False
 
 
 def _beginning(source: Source) -> bytes:

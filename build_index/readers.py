@@ -35,10 +35,11 @@ def read_source(source: Source) -> Stream:
     if source.kind not in _READERS:
         known = ", ".join(sorted(_READERS.keys() - {DATASET}))
         raise CorpusError(f"{source.uri}: unknown type of file; readable are {known}, plain or as .gz .zst .bz2 .xz")
-    rows = 0
+    rows, explained = 0, False
     try:
         for item in _READERS[source.kind](source):
             rows += len(item.values) if isinstance(item, Chunk) else item.rows
+            explained |= isinstance(item, Problem)
             yield item
     except CorpusError:
         raise
@@ -47,7 +48,7 @@ def read_source(source: Source) -> Stream:
             raise  # but every remote filesystem raises its own kinds
         yield Problem(f"{source.uri} after row {rows}", 0, Refusal.DAMAGED, one_line(error))
         return
-    if not rows:
+    if not rows and not explained:
         yield Problem(source.uri, 0, Refusal.NO_ROWS, "no rows in it")
 
 

@@ -79,13 +79,17 @@ def lines(stream: IO[bytes], newline: str = "\n") -> Iterable[str]:
     A lone carriage return is part of its line, as for every tool that counts lines; only CSV knows better.
 
     Raises:
-        ValueError: the file is UTF-16, as its first two bytes say; read as UTF-8, every second character would be 0.
+        ValueError: the file is UTF-16, as its first line says; read as UTF-8, every second character would be 0.
     """
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     first = next(text, "")
-    if first.startswith(_UTF_16):
+    if first.startswith(_UTF_16) or _is_every_second_zero(first):
         raise ValueError("it is UTF-16; save it as UTF-8")
     return chain([first] if first else [], text)
+
+
+def _is_every_second_zero(line: str) -> bool:
+    return len(line) > 2 and any(not half.strip("\0") for half in (line[::2], line[1::2]))
 
 
 def chunks(values: Iterable[Any]) -> Stream:

@@ -332,8 +332,11 @@ def test_json_that_is_not_utf_8_breaks_off_with_a_readable_reason(tmp_path: Path
 
 
 def test_json_without_captions(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.json", '{\n"images": ["a"]\n}')
-    assert read(path) == ([], [Problem(str(path), 0, Refusal.NO_ROWS, "no rows in it")])
+    path = tmp_path / "a.json"
+    for text in ('{\n"images": ["a"]\n}', '{\n "caption": "a"\n}', '{"annotations": []}'):
+        said = "no annotations in it; it may also be a list, or an object a line"
+        assert read(written(path, text)) == ([], [Problem(str(path), 0, Refusal.NO_ROWS, said)])
+    assert read(written(path, "[]")) == ([], [Problem(str(path), 0, Refusal.NO_ROWS, "no rows in it")])
 
 
 def test_bad_lines_spoil_themselves_alone(tmp_path: Path) -> None:

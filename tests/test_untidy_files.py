@@ -23,6 +23,7 @@ from build_index.csv_rows import csv_rows
 from build_index.errors import CorpusError
 from build_index.json_guard import GuardedJson
 from build_index.readers import read_source
+from build_index.streams import Problem
 
 
 def test_a_mark_that_nobody_closes_costs_one_row(tmp_path: Path) -> None:
@@ -126,3 +127,23 @@ def test_what_is_well_formed_passes_and_is_counted(document: Any, size: int) -> 
         parts.append(part)
     assert b"".join(parts) == data
     assert guarded.depth == 0
+
+
+@pytest.mark.parametrize("line", ['{"caption": "a d', '{"caption": "a dog"', "{"])
+def test_lines_of_json_whose_first_is_damaged_cost_that_one(tmp_path: Path, line: str) -> None:
+    rest = [json.dumps({"caption": row}) for row in ROWS]
+    assert read(written(tmp_path / "a.json", "\n".join([line, *rest]))) == ([Refusal.DAMAGED, *ROWS], [])
+
+
+def test_a_damaged_document_is_not_read_by_lines(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", '[\n{"caption": "a"},\n{"caption" "b"},\n{"caption": "c"}\n]')
+    values, (problem,) = read(path)
+    assert values == ["a"]
+    assert problem.reason is Refusal.DAMAGED
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "txt", "jsonl"])
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_never_read_letter_by_letter(tmp_path: Path, kind: str, coding: str) -> None:
+    path = written(tmp_path / f"a.{kind}", '"caption"\n"a dog on a beach"\n'.encode(coding))
+    assert read(path) == ([], [Problem(f"{path} after row 0", 0, Refusal.DAMAGED, "it is UTF-16; save it as UTF-8")])
