@@ -5,9 +5,11 @@ import os
 import tarfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -191,19 +193,23 @@ def test_pictures_as_arrays_and_as_pillows(tmp_path: Path) -> None:
 
 
 class Misbehaving(BaseHTTPRequestHandler):
-    """Serves two pictures, a page that says it is a picture, half a picture, nothing, and something very slowly."""
+    """Serves two pictures, a page that says it is a picture, half a picture, nothing, something late or very slowly."""
+
+    asked: ClassVar = Counter[str]()
 
     def do_GET(self) -> None:
-        if self.path == "/missing.png":
+        self.asked[self.path] += 1
+        if self.path == "/missing.png" or (self.path == "/later.png" and self.asked[self.path] == 1):
             self.send_error(404)
             return
         content = {
             "/good.png": encoded(picture(1)),
             "/also%20good.png": encoded(picture(2)),
             "/lies.png": b"<html>not a picture</html>",
+            "/later.png": encoded(picture(5)),
             "/half.png": encoded(picture(3))[:60],
             "/slow.png": encoded(picture(4)),
-        }[self.path]
+        }[self.path.partition("?")[0]]
         if self.path == "/slow.png":
             time.sleep(4)
         self.send_response(200)
@@ -247,6 +253,37 @@ def test_downloads_say_what_could_not_be_had(tmp_path: Path, server: str, monkey
     for place in (2, 3):  # the page that says it is a picture, and half of one
         with pytest.raises(PictureError):
             files[f"00000/00000000{place}.jpg"].read()
+
+
+def test_parts_are_downloaded_anew_where_urls_changed_or_none_was_had(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads, "RETRIES", 0)
+    monkeypatch.setattr(downloads, "URLS_PER_PART", 2)
+    monkeypatch.setattr(Misbehaving, "asked", Counter())
+    table, folder = tmp_path / "urls.txt", tmp_path / "labels-pictures"
+
+    def downloaded(*names: str) -> dict[str, int]:
+        table.write_text("".join(f"{server}/{name}\n" for name in names))
+        download(table, folder)
+        return {file.relative_to(folder).as_posix(): file.stat().st_mtime_ns for file in folder.rglob("*.jpg")}
+
+    before = downloaded("good.png?1,2", "missing.png", "later.png")
+    assert set(before) == {"00000/000000.jpg"}
+    more = downloaded("good.png?1,2", "missing.png", "later.png")
+    assert set(more) == {"00000/000000.jpg", "00001/000010.jpg"}
+    assert more["00000/000000.jpg"] == before["00000/000000.jpg"]  # not once more
+    (folder / "00001/notes.txt").write_text("somebody's")
+    assert set(downloaded("also%20good.png")) == {"00000/000000.jpg"}
+    assert (folder / "00001/notes.txt").exists()
+    np.testing.assert_array_equal(load_picture(folder / "00000/000000.jpg"), picture(2))
+
+
+@pytest.mark.parametrize("content", [b"no parquet", b""])
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "urls.parquet").write_bytes(content)
+    with pytest.raises(InputError, match=r"urls\.parquet: not readable as a table of URLs \(.+\)"):
+        download(tmp_path / "urls.parquet", tmp_path / "labels-pictures")
 
 
 @pytest.mark.parametrize(
