@@ -26,6 +26,7 @@ from build_index.sources import choose_readings, damaged_before, describe, finge
 from build_index.tagger_pool import Pending, Tagger
 from encoders.presets import CUSTOM, PRESETS, PresetName
 from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout
+from shards.leftovers import bring_back
 from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, FileInfo, PartInfo
 from shards.parts import PartRows, write_array
 from shards.progress import progress
@@ -71,11 +72,12 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         EncoderError: the text encoder cannot be loaded.
         ShardError: the folder is busy, or holds something that this build cannot continue.
     """
+    folder = config.out / corpus_name(config)
+    if config.append and not config.corpus:
+        _require_index(folder)
     sources = fingerprint(find_sources(config))  # what the user asked for
-    with IndexWriter(config.out / corpus_name(config)) as writer:
+    with IndexWriter(folder) as writer:
         earlier = writer.earlier
-        if config.append and not config.corpus and earlier is None:
-            raise CorpusError(f"--append: there is no index at {writer.folder} to add to; give its --name and --out")
         known = earlier.manifest.sources if earlier else []
         allowed = _rows_allowed(config, earlier)
         readings, notes = choose_readings(sources, known, allowed)  # what of it is new
@@ -109,6 +111,17 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         back = len(earlier.removed) - len(books.removed) if earlier else 0
         notes += _notes_on_changes(writer.folder, config, back)
     return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes, back=back)
+
+
+def _require_index(folder: Path) -> None:
+    """Refuse to add to what is not there; a writer would make the folder.
+
+    Raises:
+        CorpusError: there is no finished index.
+    """
+    bring_back(folder)
+    if not (folder / layout.MANIFEST).exists():
+        raise CorpusError(f"--append: there is no index at {folder} to add to; give its --name and --out")
 
 
 def write_parts(

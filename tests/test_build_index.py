@@ -247,6 +247,13 @@ def test_an_append_embeds_what_is_unseen_and_leaves_finished_parts(tmp_path: Pat
     assert list(verify(report.folder)) == []
 
 
+def test_an_append_to_no_index_leaves_no_folder(tmp_path: Path) -> None:
+    path = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    with pytest.raises(CorpusError, match=f"there is no index at {tmp_path / 'shards/corpus'} to add to"):
+        build(BuildConfig(append=(str(path),), name="corpus", out=tmp_path / "shards"), no_encoder)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.parquet"]
+
+
 def test_an_append_of_duplicates_alone_raises_counts(tmp_path: Path) -> None:
     first = write_captions(tmp_path / "a.parquet", CAPTIONS)
     build(config_for(tmp_path, first), lambda _: LetterCounter())
