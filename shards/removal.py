@@ -7,9 +7,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from shards.concepts import ChosenConcepts, count_concepts, write_concept_table
+from shards.concepts import choose_concepts, count_concepts, write_concept_table
 from shards.errors import NoIndex, ShardError
 from shards.leftovers import bring_back
 from shards.manifest import FileInfo, Manifest, load
@@ -113,7 +115,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def _recounted(writer: IndexWriter, index: Index, removed: NDArray[np.int64]) -> tuple[FileInfo, int]:
-    """The concept table without the removed captions, and how many concepts are left to say."""
+    """The concept table without the removed captions, and how many of the concepts are left to say."""
     lists = (
         (
             index.part_table(number, ["concepts"])["concepts"].combine_chunks(),
@@ -121,15 +123,9 @@ def _recounted(writer: IndexWriter, index: Index, removed: NDArray[np.int64]) ->
         )
         for number, part in enumerate(index.manifest.parts)
     )
-    counted = count_concepts(lists)
-    sums = counted.group_by("text", use_threads=False).aggregate([("count", "sum")])
-    left = dict(zip(sums["text"].to_pylist(), sums["count_sum"].to_pylist(), strict=True))
     concepts = index.concepts
     words = concepts.words(range(len(concepts)))
-    said = [
-        (word, kind, left[word])
-        for word, kind, count in zip(words, concepts.kinds, concepts.counts, strict=True)
-        if count and word in left
-    ]
-    chosen = ChosenConcepts([row[0] for row in said], [row[1] for row in said], [row[2] for row in said])
-    return write_concept_table(writer.table_path("concepts", "parquet"), words, chosen), len(said)
+    said = pa.array([word for word, count in zip(words, concepts.counts, strict=True) if count], pa.string())
+    counted = count_concepts(lists)
+    left = choose_concepts(counted.filter(pc.is_in(counted["text"], value_set=said)), least=1)
+    return write_concept_table(writer.table_path("concepts", "parquet"), words, left), len(left.words)

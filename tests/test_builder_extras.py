@@ -332,6 +332,22 @@ def test_a_source_is_removed_from_the_indexes_that_have_it(tmp_path: Path, capsy
     assert re.search(r"shards: no source c\.parquet; the sources: .*a\.parquet, .*b\.parquet", capsys.readouterr().err)
 
 
+def test_a_removal_chooses_kinds_anew(tmp_path: Path) -> None:
+    """Without the list, a word is of the kind that captions have it in; too rare a one is said until an append."""
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    (tmp_path / "words.txt").write_text("golden_retriever\nbus\nquokka\n")
+    sources = {"corpus": (str(tmp_path / "a.parquet"),), "words": (str(tmp_path / "words.txt"),)}
+    folder = build_with(tmp_path, **sources, least_captions=2).folder
+    removed(folder, source="words.txt")
+    removed(folder, pattern="asleep")
+    left = {"golden retriever": ("phrase", 1), "retriever": ("noun", 1), "bus": ("noun", 2)}
+    assert said_words(folder) == left
+    assert list(verify(folder)) == []
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    build_with(tmp_path, append=(str(tmp_path / "b.parquet"),), least_captions=2)
+    assert said_words(folder) == {"bus": ("noun", 2)}
+
+
 def test_an_append_after_a_removal_keeps_it_removed(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
