@@ -29,7 +29,8 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
     """Write the captions of indexes one after another, and add up their books.
 
     A caption that stands in several belongs to the first and counts as often as in all of them. Sources that lost
-    captions by removal, and have none left, are forgotten, so that they can be read again.
+    captions by removal, and have none left, are forgotten, so that they can be read again; if captions of theirs were
+    met more than once, so are sources that never had one of their own, since it may be there that they were met.
 
     Args:
         indexes: with vectors of one encoder.
@@ -95,14 +96,18 @@ def _renumbered(table: pa.Table, first_row: int, numbers: NDArray[np.int32]) -> 
 
 def _source_numbers(index: Index) -> NDArray[np.int32]:
     """The new number of every source, counted from 0, and -1 for one that is forgotten: int32 [sources]."""
-    lost = np.zeros(len(index.manifest.sources), np.bool_)
-    held = np.zeros(len(index.manifest.sources), np.bool_)
-    for number in range(len(index.manifest.parts)) if len(index.removed) else ():
+    held, lost, shared = np.zeros((3, len(index.manifest.sources)), np.bool_)
+    meetings = index.counts()
+    for number, part in enumerate(index.manifest.parts) if len(index.removed) else ():
         sources, left = index.part_table(number, ["source"])["source"].to_numpy(), alive(index, number)
+        met_again = meetings[part.first_row : part.first_row + part.rows] > 1
         held[sources[left]] = True
         lost[sources[~left]] = True
-    kept = held | ~lost
-    return np.where(kept, np.cumsum(kept) - 1, -1).astype(np.int32)
+        shared[sources[~left & met_again]] = True
+    forgotten = lost & ~held
+    if (shared & forgotten).any():
+        forgotten = ~held
+    return np.where(forgotten, -1, np.cumsum(~forgotten) - 1).astype(np.int32)
 
 
 def _without_removed(index: Index) -> Tally:

@@ -36,6 +36,22 @@ def test_compacting_embeds_nothing_and_numbers_anew(tmp_path: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
 
 
+def test_a_source_that_had_the_captions_of_a_removed_one_can_be_read_again(tmp_path: Path) -> None:
+    """It has no rows, since the other was read first; one that has rows of its own stays."""
+    captions = {"a": CAPTIONS[:2], "b": CAPTIONS[1::-1], "c": CAPTIONS[1:3]}
+    paths = {name: str(write_captions(tmp_path / f"{name}.parquet", texts)) for name, texts in captions.items()}
+    folder = build_with(tmp_path, corpus=tuple(paths.values())).folder
+    removed(folder, source="a.parquet", pattern="asleep")
+    assert compact(folder) == (3, 2)
+    assert build_with(tmp_path, append=(paths["b"],)).embedded == 0  # "a" stays, and so does what was like it
+    removed(folder, source="a.parquet")
+    assert compact(folder) == (2, 1)
+    assert [source.uri for source in open_index(folder).manifest.sources] == [paths["c"]]
+    assert build_with(tmp_path, append=(paths["c"],)).embedded == 0
+    assert build_with(tmp_path, append=(paths["b"],)).embedded == 2
+    assert list(verify(folder)) == []
+
+
 def test_compacting_from_inside_and_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
