@@ -16,7 +16,7 @@ from shards.errors import NoIndex, ShardError
 from shards.leftovers import bring_back
 from shards.manifest import FileInfo, Manifest, load
 from shards.parts import write_array
-from shards.reader import Index
+from shards.reader import Index, require_intact
 from shards.writer import IndexWriter
 
 
@@ -37,6 +37,7 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
     Raises:
         ShardError: no such source, or a pattern that is no regular expression.
         NoIndex: there is no index.
+        ShardDamaged: what is read of it is not what the manifest says.
     """
     bring_back(folder)
     load(folder)  # a writer would make the folder
@@ -45,6 +46,8 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
         if index is None:
             raise NoIndex(f"{folder}: no index here to remove captions from")
         writer.require_no_plan()
+        if index.manifest.removed is not None:
+            require_intact(folder, index.manifest.removed)  # its rows get a new digest
         found = np.setdiff1d(matching_rows(index, _source_numbers(index, source), _compiled(pattern)), index.removed)
         if not found.size:
             return index.manifest, 0

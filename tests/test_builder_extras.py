@@ -319,6 +319,17 @@ def test_removing_by_pattern_and_source(tmp_path: Path) -> None:
         removed(folder, pattern="(")
 
 
+def test_damage_is_not_made_sound_by_removing(tmp_path: Path) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="pisa")
+    flip(folder / "removed.0002.npy")
+    before = contents(folder)
+    with pytest.raises(ShardDamaged, match=f"^{folder / 'removed.0002.npy'}: SHA-256"):
+        removed(folder, pattern="bus")
+    assert contents(folder) == before
+
+
 def test_a_source_is_removed_from_the_indexes_that_have_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in "ab":
         write_captions(tmp_path / f"{name}.parquet", CAPTIONS)
