@@ -35,7 +35,7 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
         The new manifest, and how many rows were removed now.
 
     Raises:
-        ShardError: no such source, or a pattern that is no regular expression.
+        ShardError: no such source, or a pattern that is no regular expression, or empty.
         NoIndex: there is no index.
         ShardDamaged: what is read of it is not what the manifest says.
     """
@@ -111,6 +111,8 @@ def _source_numbers(index: Index, source: str | None) -> list[int] | None:
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern == "":  # as a variable of a shell that holds nothing
+        raise ShardError("--matching: empty, and found in every caption; give a regular expression ('.' means all)")
     try:
         return None if pattern is None else re.compile(pattern, re.IGNORECASE)
     except re.error as error:

@@ -317,6 +317,8 @@ def test_removing_by_pattern_and_source(tmp_path: Path) -> None:
         removed(folder, source="c.parquet")
     with pytest.raises(ShardError, match="not a regular expression"):
         removed(folder, pattern="(")
+    with pytest.raises(ShardError, match="--matching: empty"):
+        removed(folder, source="b.parquet", pattern="")
 
 
 def test_damage_is_not_made_sound_by_removing(tmp_path: Path) -> None:
