@@ -29,7 +29,7 @@ def _build(config: BuildConfig) -> int:
     if report.embedded or report.concepts_embedded or refusals.places or report.merged or report.back:
         _say_what_was_done(report, time.monotonic() - started)
     else:
-        print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before")
+        print(f"{report.folder}: nothing new; {report.manifest.rows:,} captions as before{_of_them_removed(report)}")
     for place in refusals.broken:
         print(f"  cannot be read: {place}")
     return commands.FINISHED_WITH_REFUSALS if refusals else commands.DONE
@@ -42,7 +42,8 @@ def _say_what_was_done(report: "BuildReport", seconds: float) -> None:
     size = sum(file.bytes for file in report.manifest.files())
     origin = f" of {report.merged:,} indexes" if report.merged else ""
     print(
-        f"{report.folder}: {report.manifest.rows:,} captions{origin}, {report.embedded:,} embedded now; "
+        f"{report.folder}: {report.manifest.rows:,} captions{origin}{_of_them_removed(report)}, "
+        f"{report.embedded:,} embedded now; "
         f"{report.manifest.concepts.current:,} concepts, {report.concepts_embedded:,} embedded now; "
         f"{size / 1e6:,.1f} MB, {seconds:,.0f} s\n"
         f"  read {tally.read:,} = kept {tally.kept:,} + duplicates {tally.duplicates:,} "
@@ -55,6 +56,14 @@ def _say_what_was_done(report: "BuildReport", seconds: float) -> None:
             print(f"  refused {rows:,} rows, {reason}, for example: {places[0]}")
     print(f'  try: python -m build_index.search {report.folder} "a dog on the beach"')
     print(f"  use: python -m labeler images/ --index {report.folder}")
+
+
+def _of_them_removed(report: "BuildReport") -> str:
+    """How many of the captions that were counted cannot be found, for people; empty if all can."""
+    from shards import open_index
+
+    removed = len(open_index(report.folder).removed)
+    return f", {removed:,} of them removed" if removed else ""
 
 
 if __name__ == "__main__":

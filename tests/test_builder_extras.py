@@ -383,10 +383,12 @@ def test_a_removed_caption_that_is_appended_is_back(tmp_path: Path, capsys: pyte
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "load_encoder_of", lambda *_: LetterCounter())
         flags = ["--name", "corpus", "--out", str(tmp_path / "shards"), "--workers", "1"]
+        assert build_command(["--append", str(tmp_path / "a.parquet"), *flags]) == 0
+        assert "nothing new; 6 captions as before, 3 of them removed\n" in capsys.readouterr().out
         assert build_command(["--append", str(tmp_path / "b.parquet"), *flags]) == 0
     said = capsys.readouterr().out
     assert "note: 1 removed captions are back, since a source holds them; shards remove takes them out again" in said
-    assert "6 captions, 0 embedded now; " in said
+    assert "6 captions, 2 of them removed, 0 embedded now; " in said
     index = open_index(folder)
     assert index.removed.tolist() == [0, 2]
     assert index.counts().tolist() == [1, 2, 1, 1, 1, 1]
