@@ -1,7 +1,7 @@
 """Taking captions out of an index: their rows become tombstones, and words that only they held are not said again."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
 
     Args:
         folder: an index.
-        source: the URI of a source as the manifest has it, or its end.
+        source: the URI of a source as the manifest has it, or else the end of one or several.
         pattern: a regular expression, searched for in the caption, ignoring case.
 
     Returns:
@@ -75,17 +75,18 @@ def holding(folders: Sequence[Path], source: str) -> list[Path]:
         NoIndex: one of them is no index.
     """
     known = {folder: [info.uri for info in load(folder).sources] for folder in folders}
-    found = [folder for folder, uris in known.items() if any(_means(source, uri) for uri in uris)]
+    there = dict.fromkeys(chain.from_iterable(known.values()))
+    meant = _meant(source, there)
+    found = [folder for folder, uris in known.items() if meant.intersection(uris)]
     if not found:
         where = folders[0] if len(folders) == 1 else folders[0].parent
-        there = dict.fromkeys(chain.from_iterable(known.values()))
         raise ShardError(f"{where}: no source {source}; the sources: {', '.join(there)}")
     return found
 
 
-def _means(source: str, uri: str) -> bool:
-    """Whether a source that a user named, whole or by its end, is the one of that URI."""
-    return uri == source or uri.endswith(f"/{source}")
+def _meant(source: str, uris: Iterable[str]) -> set[str]:
+    """The URI that a user wrote out, if there is one, or else all that end so."""
+    return {source}.intersection(uris) or {uri for uri in uris if uri.endswith(f"/{source}")}
 
 
 def matching_rows(index: Index, sources: list[int] | None, pattern: re.Pattern[str] | None) -> NDArray[np.int64]:
@@ -107,7 +108,9 @@ def _source_numbers(index: Index, source: str | None) -> list[int] | None:
     if source is None:
         return None
     holding([index.folder], source)  # or else it says which there are
-    return [number for number, info in enumerate(index.manifest.sources) if _means(source, info.uri)]
+    uris = [info.uri for info in index.manifest.sources]
+    meant = _meant(source, uris)
+    return [number for number, uri in enumerate(uris) if uri in meant]
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

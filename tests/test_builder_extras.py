@@ -321,6 +321,17 @@ def test_removing_by_pattern_and_source(tmp_path: Path) -> None:
         removed(folder, source="b.parquet", pattern="")
 
 
+def test_a_source_that_is_written_out_is_not_another_that_ends_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_captions(Path("a.parquet"), CAPTIONS[:2])
+    write_captions(Path("more/a.parquet"), CAPTIONS[2:])
+    folder = build_with(tmp_path, corpus=("a.parquet", "more/a.parquet")).folder
+    assert removed(folder, source="a.parquet")[1] == 2
+    assert removed(folder, source="more/a.parquet")[1] == 4
+
+
 def test_damage_is_not_made_sound_by_removing(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
