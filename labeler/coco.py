@@ -4,7 +4,8 @@ Both are written from the pictures' own JSON files, one picture in memory at a t
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import count
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,14 +59,14 @@ def write_panoptic(census: Census) -> Path:
     Returns:
         The path of the JSON.
     """
-    categories = census.categories
+    categories, suffix = census.categories, panoptic_suffix({entry.stem for entry in census.entries})
 
     def annotations() -> Iterable[dict[str, Any]]:
         for image, entry, record in census.records():
-            write_ids(ids_of(census.path(entry, ".png"), record), census.out / PANOPTIC_FOLDER / f"{entry.stem}.png")
+            write_ids(ids_of(record), census.out / PANOPTIC_FOLDER / f"{entry.stem}{suffix}")
             yield {
                 "image_id": image,
-                "file_name": f"{entry.stem}.png",
+                "file_name": f"{entry.stem}{suffix}",
                 "segments_info": [
                     {
                         "id": region.id,
@@ -87,17 +88,27 @@ def write_panoptic(census: Census) -> Path:
     return path
 
 
-def ids_of(mask: Path, record: Record) -> NDArray[np.int64]:
-    """The segments' numbers, int64 [H, W]: from the palette mask, or from the record where that is lost or damaged."""
-    try:
-        with Image.open(mask) as opened:
-            return np.asarray(opened).astype(np.int64)
-    except OSError:
-        ids = np.zeros((record.picture.height, record.picture.width), np.int64)
-        for region in record.segments:
-            rle = {"size": list(region.rle.size), "counts": region.rle.counts.encode()}
-            ids[coco_mask.decode(rle).astype(bool)] = region.id
-        return ids
+def panoptic_suffix(stems: Collection[str]) -> str:
+    """What the PNGs below `panoptic/` end in: none is called as the mask of a picture in a folder of that name.
+
+    >>> panoptic_suffix({"a", "deep/b"}), panoptic_suffix({"a", "panoptic/a"})
+    ('.png', '.ids.png')
+
+    Args:
+        stems: of the pictures, each once.
+    """
+    endings = (".ids" * times for times in count())
+    free = (end for end in endings if not any(f"{PANOPTIC_FOLDER}/{stem}{end}" in stems for stem in stems))
+    return f"{next(free)}.png"
+
+
+def ids_of(record: Record) -> NDArray[np.int64]:
+    """The segments' numbers: int64 [H, W]."""
+    ids = np.zeros((record.picture.height, record.picture.width), np.int64)
+    for region in record.segments:
+        rle = {"size": list(region.rle.size), "counts": region.rle.counts.encode()}
+        ids[coco_mask.decode(rle).astype(bool)] = region.id
+    return ids
 
 
 def write_ids(ids: NDArray[np.int64], target: Path) -> None:

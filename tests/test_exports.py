@@ -60,6 +60,19 @@ def test_the_panoptic_pictures_hold_the_ids_that_the_json_lists(tmp_path: Path) 
         assert [info["area"] for info in each["segments_info"]] == labeled.segments.areas.tolist()
 
 
+def test_pictures_in_a_folder_called_panoptic_keep_their_masks(tmp_path: Path) -> None:
+    written = write_labels(tmp_path, ["a.png", "a.ids.png", "panoptic/a.png", "panoptic/panoptic/a.png"])
+    labels = tmp_path / "labels"
+    masks = {name: (labels / name).read_bytes() for name in written}
+    content = json.loads(write_panoptic(take_census(labels, MADE_BY)).read_text("utf-8"))
+    assert {name: (labels / name).read_bytes() for name in written} == masks
+    files = {image["id"]: image["file_name"] for image in content["images"]}
+    assert len({each["file_name"] for each in content["annotations"]}) == len(written)
+    for each in content["annotations"]:
+        pixels = np.asarray(Image.open(labels / "panoptic" / each["file_name"]))
+        np.testing.assert_array_equal(pixels[..., 0], written[files[each["image_id"]]].segments.label_map)
+
+
 def test_the_order_in_which_pictures_were_labelled_does_not_matter(tmp_path: Path) -> None:
     write_labels(tmp_path / "one", NAMES)
     labels = tmp_path / "two/labels"
