@@ -133,17 +133,21 @@ class LabeledImage:
 
         show(self.overlay(picture))
 
-    def to_coco(self, file_name: str = "") -> dict[str, Any]:
-        """The segments as a COCO data set of one picture, with masks as RLE.
+    def to_coco(self, file_name: Path | str = "") -> dict[str, Any]:
+        """The segments as a COCO data set of one picture, with masks as RLE: what JSON can hold.
 
         Categories are the labels, numbered from 1 in alphabetical order; an annotation's id is its segment's number.
+
+        Args:
+            file_name: where the picture is, for `images`; a path becomes a string with forward slashes.
         """
         from labeler.outputs import regions_of
 
         height, width = self.segments.size
         categories = {name: number for number, name in enumerate(sorted(set(self.names)), start=1)}
+        name = file_name.as_posix() if isinstance(file_name, Path) else file_name
         return {
-            "images": [{"id": 1, "file_name": file_name, "width": width, "height": height}],
+            "images": [{"id": 1, "file_name": name, "width": width, "height": height}],
             "annotations": [
                 {"id": region["id"], "image_id": 1, **to_annotation(region, categories[region["label"]])}
                 for region in regions_of(self)

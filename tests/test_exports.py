@@ -119,15 +119,23 @@ def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
 # --- one picture, from Python ----------------------------------------------------------------------------------------
 
 
-def test_a_labelled_picture_as_coco_is_a_data_set(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["photos/street.jpg", Path("photos/street.jpg")])
+def test_a_labelled_picture_as_coco_is_a_data_set(tmp_path: Path, name: Path | str) -> None:
     labeled = some_labels(np.random.default_rng(3), 40, 50)
     path = tmp_path / "one.json"
-    path.write_text(json.dumps(labeled.to_coco("street.jpg")))
+    path.write_text(json.dumps(labeled.to_coco(name)))
     coco = COCO(str(path))
-    assert coco.loadImgs(1)[0]["file_name"] == "street.jpg"
+    assert coco.loadImgs(1)[0]["file_name"] == "photos/street.jpg"
     for number, each in enumerate(coco.loadAnns(coco.getAnnIds())):
         np.testing.assert_array_equal(coco.annToMask(each).astype(bool), labeled.mask(number))
         assert coco.loadCats(each["category_id"])[0]["name"] == labeled.names[number]
+
+
+def test_equal_labels_of_equal_segments_are_equal() -> None:
+    one, same, other = (some_labels(np.random.default_rng(seed), 40, 50) for seed in (3, 3, 4))
+    assert one == same
+    assert one != other
+    assert len({one, same, other}) == 2
 
 
 def test_what_notebooks_show_is_inert_and_complete() -> None:
