@@ -42,6 +42,12 @@ class Segments:
         locked.flags.writeable = False
         object.__setattr__(self, "label_map", locked)
 
+    def __eq__(self, other: object) -> bool:
+        return np.array_equal(self.label_map, other.label_map) if isinstance(other, Segments) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.size, self.label_map.tobytes()))
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the picture, in pixels."""

@@ -39,6 +39,13 @@ def test_hand_made_segments() -> None:
     assert segments.mask(3).dtype == np.bool_
 
 
+def test_segments_are_equal_where_their_maps_are() -> None:
+    one, same = Segments(CORNER, count=4), Segments(CORNER.copy(), count=4)
+    assert one == same
+    assert hash(one) == hash(same)
+    assert one not in (Segments(CORNER[::-1].copy(), count=4), Segments(CORNER[:, :3].copy(), count=4), "segments")
+
+
 def test_one_pixel() -> None:
     segments = Segments(np.ones((1, 1), dtype=np.int32), count=1)
     np.testing.assert_array_equal(segments.areas, [1])
