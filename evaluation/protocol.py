@@ -1,7 +1,11 @@
 """What the figures depend on, written beside them: data, classes, models, index, settings, code."""
 
+import fcntl
 import hashlib
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +83,27 @@ class Run:
     fingerprint: list[float]
 
 
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other evaluations out of a folder of results, which is made if need be.
+
+    Where the file system knows no locks, nobody is kept out.
+
+    Raises:
+        EvaluationError: another one is at work there, or there can be no such folder.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = os.open(out, os.O_RDONLY)
+    except OSError as error:
+        raise EvaluationError(f"--out {out}: no folder can be made ({error.strerror}); choose another --out") from error
+    try:
+        _lock(folder, out)
+        yield
+    finally:
+        os.close(folder)  # lets others in
+
+
 def begin(out: Path, labeler: Labeler, dataset: Dataset, size: Size) -> Run:
     """Start a run in a folder, or go on with one; figures of an earlier one are deleted, observations are kept.
 
@@ -92,7 +117,7 @@ def begin(out: Path, labeler: Labeler, dataset: Dataset, size: Size) -> Run:
         The run that is in the folder, if it is the same; else a new one.
 
     Raises:
-        EvaluationError: the folder holds something else, or there can be none.
+        EvaluationError: the folder holds something else.
     """
     protocol = describe_protocol(labeler, dataset, size)
     seen = fingerprint(labeler.models)
@@ -102,10 +127,6 @@ def begin(out: Path, labeler: Labeler, dataset: Dataset, size: Size) -> Run:
         raise EvaluationError(f"--out {out}: holds other files than an evaluation's; name a new folder")
     if earlier is not None and earlier["protocol"] == protocol and _close(earlier["fingerprint"], seen):
         seen = earlier["fingerprint"]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EvaluationError(f"--out {out}: no folder can be made ({error.strerror}); choose another --out") from error
     for name in FILES:
         (out / name).unlink(missing_ok=True)
     content = (json.dumps({"protocol": protocol, "fingerprint": seen}, indent=1, sort_keys=True) + "\n").encode()
@@ -120,6 +141,16 @@ def code_digest() -> str:
     for path in sorted(path for room in ROOMS for path in (root / room).rglob("*.py")):
         total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return "sha256:" + total.hexdigest()
+
+
+def _lock(folder: int, out: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        reason = "another evaluation is writing there; wait for it, or choose another --out"
+        raise EvaluationError(f"--out {out}: {reason}") from None
+    except OSError:
+        return
 
 
 def _read(path: Path) -> dict[str, Any] | None:

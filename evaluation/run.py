@@ -11,7 +11,7 @@ from evaluation.mappings import Mapping, MappingName, load_mapping
 from evaluation.metrics.words import label_statistics
 from evaluation.observation import Observer
 from evaluation.observing import Bar, Observed, observe_all
-from evaluation.protocol import begin
+from evaluation.protocol import alone, begin
 from evaluation.report import Evaluation, write_report
 from evaluation.rows import oracle_rows, word_rows
 from evaluation.scores import level_curve, score_row
@@ -32,20 +32,22 @@ def evaluate(
         bar: shows how many pictures are done.
 
     Raises:
-        EvaluationError: no picture could be read, or the folder holds something else.
+        EvaluationError: no picture could be read, the folder holds something else, or another evaluation is at work
+            there.
         MappingError: a mapping cannot be had.
     """
     mappings = open_mappings(config, dataset.classes)  # before the work that needs them
-    run = begin(config.out, labeler, dataset, config.size)
-    vocabulary = embed_vocabulary(encoder(), dataset.classes, labeler.retriever.encoder.concept_prompts)
-    observer = Observer(labeler, vocabulary, dataset, config.size, run.digest)
-    items = dataset.items[: config.limit or None]
-    observed = observe_all(items, observer, config.out, bar)
-    if not observed.observations:
-        raise EvaluationError(f"--root {config.root}: no picture could be read; the first: {observed.refused[0]}")
-    evaluation = score(observed, dataset, mappings)
-    write_report(config.out, run, observer, mappings, evaluation)
-    return evaluation
+    with alone(config.out):
+        run = begin(config.out, labeler, dataset, config.size)
+        vocabulary = embed_vocabulary(encoder(), dataset.classes, labeler.retriever.encoder.concept_prompts)
+        observer = Observer(labeler, vocabulary, dataset, config.size, run.digest)
+        items = dataset.items[: config.limit or None]
+        observed = observe_all(items, observer, config.out, bar)
+        if not observed.observations:
+            raise EvaluationError(f"--root {config.root}: no picture could be read; the first: {observed.refused[0]}")
+        evaluation = score(observed, dataset, mappings)
+        write_report(config.out, run, observer, mappings, evaluation)
+        return evaluation
 
 
 def score(observed: Observed, dataset: Dataset, mappings: list[Mapping]) -> Evaluation:

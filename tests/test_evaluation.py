@@ -27,7 +27,7 @@ from evaluation.mappings import MappingName
 from evaluation.metrics.confusion import mean_iou
 from evaluation.observation import SeenOnce
 from evaluation.observing import observation_path, segments_path
-from evaluation.protocol import begin
+from evaluation.protocol import alone, begin
 from evaluation.report import Evaluation
 from evaluation.results import FILES, read_pictures, row_key
 from evaluation.rows import RowName
@@ -261,6 +261,7 @@ def test_other_weights_are_another_run_and_rounding_is_not(
     dataset = open_dataset(DatasetName.FOLDER, root)
     answers = [1.0, 2.0]
     monkeypatch.setattr(protocol, "fingerprint", lambda _: answers)
+    (tmp_path / "results").mkdir()
     first = begin(tmp_path / "results", labeler, dataset, Size.NATIVE)
     answers = [1.0 + 1e-5, 2.0]
     assert begin(tmp_path / "results", labeler, dataset, Size.NATIVE) == first
@@ -332,6 +333,18 @@ def test_a_folder_of_something_else_is_left_alone(labeler: Labeler, root: Path, 
     with pytest.raises(EvaluationError, match="holds other files than an evaluation's"):
         run(labeler, root, tmp_path / "thesis")
     assert (tmp_path / "thesis/results.json").read_text() == "precious"
+
+
+def test_a_second_evaluation_in_a_folder_is_refused(labeler: Labeler, root: Path, tmp_path: Path) -> None:
+    run(labeler, root, tmp_path / "results")
+    before = contents(tmp_path / "results")
+    with (
+        alone(tmp_path / "results"),
+        pytest.raises(EvaluationError, match="another evaluation is writing there; wait for it, or choose another"),
+    ):
+        run(labeler, root, tmp_path / "results")
+    assert contents(tmp_path / "results") == before
+    assert run(labeler, root, tmp_path / "results").observed.earlier == len(PICTURES)
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])
