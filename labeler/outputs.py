@@ -65,6 +65,21 @@ def _has_size(file: PictureFile, recorded: Picture) -> bool:
     return (width, height) == (recorded.width, recorded.height)
 
 
+def is_outdated(out: Path, file: PictureFile) -> bool:
+    """Whether the labels that are there are of other bytes than the picture has now, as far as both are known."""
+    record = None if file.trouble else read_record(_path(out, file, ".json"))
+    if record is None or record.picture.path != file.name or not record.picture.sha256:
+        return False
+    return file.digest() not in ("", record.picture.sha256)
+
+
+def remove_outputs(out: Path, file: PictureFile) -> None:
+    """Take away the three files of a picture, as far as they are there, the JSON first."""
+    for suffix in OF_A_PICTURE:
+        with suppress(OSError):
+            _path(out, file, suffix).unlink()
+
+
 def write_outputs(
     out: Path,
     file: PictureFile,
@@ -92,9 +107,7 @@ def write_outputs(
     except OSError as error:
         if error.errno not in OF_A_NAME:
             raise
-        for suffix in OF_A_PICTURE:
-            with suppress(OSError):
-                _path(out, file, suffix).unlink()
+        remove_outputs(out, file)
         reason = f"no labels can be called {file.stem} ({error.strerror}); rename the picture"
         raise PictureError(f"{file.path}: {reason}") from error
 

@@ -17,7 +17,7 @@ from labeler.exports import COCO_FILE, PANOPTIC_FILE, REPORT_FILE, TASKS_FILE, t
 from labeler.inputs import PictureFile, shown
 from labeler.label_studio import write_tasks
 from labeler.labeled import UNKNOWN, LabeledImage
-from labeler.outputs import describe_run, is_finished, write_outputs
+from labeler.outputs import describe_run, is_finished, is_outdated, remove_outputs, write_outputs
 from labeler.own_files import require_own_exports, require_own_outputs
 from labeler.photographs import Photographs
 from labeler.pipeline import Labeler
@@ -119,7 +119,8 @@ def label_files(
     """Label pictures and write their outputs; one that cannot be read is reported, and the rest go on.
 
     Ctrl-C ends it: the picture that is being written is discarded, what was written before stays. A picture whose
-    outputs would replace files that are none of ours is refused.
+    outputs would replace files that are none of ours is refused. Labels of a picture that can no longer be read,
+    because its file has changed, are taken away.
 
     Args:
         labeler: what labels them.
@@ -237,6 +238,10 @@ def _readable(files: list[PictureFile], out: Path, report: RunReport, bar: Bar, 
                 picture = file.read()
         except PictureError as error:
             _refuse(file, error, report, log)
+            if is_outdated(out, file):
+                with turn(out):
+                    remove_outputs(out, file)
+                    _remove_exports(out)
             bar.update(1)
         else:
             yield Readable(file, picture, digest)

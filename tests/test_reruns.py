@@ -83,6 +83,26 @@ def test_a_picture_that_was_replaced_is_labelled_again(here: Path, capsys: pytes
     assert labelled(capsys) == 0
 
 
+def test_a_picture_that_was_damaged_since_has_no_labels_any_more(here: Path) -> None:
+    draw("pictures/b.png", 2)
+    assert label("pictures") == 0
+    Path("pictures/a.png").write_bytes(b"no picture")
+    assert label("pictures") == 1
+    assert exported() == ["b.png"]
+    assert not [*Path("labels").glob("a.*")]
+    Path("pictures/b.png").write_bytes(b"no picture")
+    assert label("pictures") == 1
+    assert not [*Path("labels").iterdir()]
+
+
+def test_labels_stay_where_a_picture_is_out_of_reach(here: Path) -> None:
+    label("pictures")
+    Path("pictures/a.png").unlink()
+    Path("pictures/a.png").symlink_to("nowhere")
+    assert label("pictures") == 1
+    assert exported() == ["a.png"]
+
+
 def test_records_without_a_digest_count_by_path_and_size(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     label("pictures")
     record = read("labels/a.json")
