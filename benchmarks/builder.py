@@ -25,7 +25,7 @@ from build_index.corpora import find_sources
 from build_index.intake import Intake, Reading
 from build_index.tagger_pool import Tagger
 from shards.concepts import choose_concepts, count_concepts, write_links
-from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_captions
+from shards.parts import CAPTIONS_SCHEMA, captions_table, read_parquet, write_table
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def main() -> int:
                 concepts = tagger.begin(rows.texts, [False] * len(rows.texts)).result()
                 found += sum(len(pairs) for pairs in concepts)
                 paths.append(Path(folder) / f"captions-{len(paths):05d}.parquet")
-                write_captions(paths[-1], config.rows_per_part * (len(paths) - 1), rows, concepts)
+                write_table(paths[-1], captions_table(config.rows_per_part * (len(paths) - 1), rows, concepts))
         tagged = time.monotonic() - started
         tally = intake.tally()
         counted = count_concepts((lists, np.ones(len(lists), np.bool_)) for lists in map(_concepts, paths))

@@ -1,10 +1,13 @@
 """What the benchmarks count and measure, against the obvious way of doing it."""
 
+import ast
+import importlib
 import os
 import subprocess
 import sys
 import tarfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,19 @@ def flops_of_one(length: int, attended: list[int]) -> int:
         for seen in attended:
             total += product(1, width, seen) + product(1, seen, width)
     return total
+
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_benchmark_takes_from_the_programs_is_there(path: Path) -> None:
+    ours = {folder.parent.name for folder in BENCHMARKS.parent.glob("*/__init__.py")} | {"benchmarks"}
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ours:
+            there = importlib.import_module(node.module)
+            for name in (each.name for each in node.names):
+                assert hasattr(there, name) or find_spec(f"{node.module}.{name}"), f"{node.module} has no {name}"
 
 
 def test_useful_work_is_that_of_each_caption_alone() -> None:
