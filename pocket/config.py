@@ -5,6 +5,8 @@ from pathlib import Path
 
 import encoders
 
+CLIP_CONFIG = "open_clip_config.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PocketConfig:
@@ -14,7 +16,7 @@ class PocketConfig:
     work: Path = field(default=Path("pocket-work"), metadata={"help": "checkpoints, from which a stopped run goes on"})
     out: Path = field(
         default=Path(encoders.__file__).parent / "pocket",
-        metadata={"help": "folder with open_clip_config.json; gets the weights"},
+        metadata={"help": f"folder with {CLIP_CONFIG}; gets the weights"},
     )
     block_steps: int = field(default=1400, metadata={"help": "first stage: batches of 16 crops"})
     joint_steps: int = field(default=1600, metadata={"help": "second stage: batches of 24 crops"})
@@ -39,6 +41,8 @@ class PocketConfig:
         for folder in ("pool", "teachers", "captions", "vocab"):
             if not (self.material / folder).is_dir():
                 raise ValueError(f"--material {self.material}: has no folder {folder}/")
+        if not (self.out / CLIP_CONFIG).is_file():  # it is read after hours of training
+            raise ValueError(f"--out {self.out}: has no {CLIP_CONFIG}; copy it there from encoders/pocket")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pocket.blockwise import train_blocks
 from pocket.checkpoints import Place, keep, kept
-from pocket.config import JointConfig, PocketConfig
+from pocket.config import CLIP_CONFIG, JointConfig, PocketConfig
 from pocket.export import install_image, write_weights
 from pocket.joint import new_tower, train_tower
 from pocket.material import Material, read_material
@@ -63,7 +63,7 @@ def place_of(stage: str, config: PocketConfig, report: Report) -> Place:
 def text_of(material: Material, tower: Tower, config: PocketConfig, report: Report) -> Any:
     """An open_clip CLIP whose text half is trained; its image half still holds random weights."""
     torch.manual_seed(config.seed)
-    network, tokenizer = new_clip(config.out / "open_clip_config.json")
+    network, tokenizer = new_clip(config.out / CLIP_CONFIG)
     done = kept(config.work / "text.pt")
     if done is not None:
         network.load_state_dict(done["network"])

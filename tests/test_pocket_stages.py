@@ -205,3 +205,14 @@ def test_material_without_one_of_its_folders_is_refused_before_anything_is_loade
         main(["--material", str(tmp_path)])
     assert stopped.value.code == 2
     assert f"--material {tmp_path}: has no folder {missing}/" in capsys.readouterr().err
+
+
+def test_a_folder_without_the_networks_sizes_is_said_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("pool", "teachers", "captions", "vocab"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(SystemExit) as stopped:
+        main(["--material", str(tmp_path), "--out", str(tmp_path / "new")])
+    assert stopped.value.code == 2
+    assert f"--out {tmp_path / 'new'}: has no open_clip_config.json; copy it there" in capsys.readouterr().err
