@@ -15,6 +15,9 @@ REPORT_FILE = "report.html"
 TASKS_FILE = "label-studio.json"
 TASKS_INTERFACE = "label-studio.xml"
 
+OF_A_RUN = (COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, REPORT_FILE, TASKS_FILE, TASKS_INTERFACE)
+"""Files of the whole run, and a folder of them."""
+
 RESERVED = frozenset([COCO_FILE, PANOPTIC_FILE, TASKS_FILE])
 """JSON files of the whole run: no picture's labels may be called so."""
 

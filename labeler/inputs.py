@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labeler.exports import OF_A_PICTURE, PANOPTIC_FOLDER
+from labeler.exports import OF_A_PICTURE, OF_A_RUN, PANOPTIC_FOLDER
 from labeler.own_files import is_output
 from labeler.stems import stems_of
 from labeler.tars import contents_of
@@ -136,6 +136,7 @@ def find_pictures(root: Path, out: Path) -> list[PictureFile]:
         raise InputError(found[0].trouble)
     files = _with_stems(found)
     _require_apart(files, out)
+    _require_no_run_file(files, out)
     return files
 
 
@@ -195,6 +196,14 @@ def _require_apart(files: list[PictureFile], out: Path) -> None:
                     f"--out {out}: labels of {file.path} would be written over the picture {Path(parent, output)}; "
                     "choose another folder"
                 )
+
+
+def _require_no_run_file(files: list[PictureFile], out: Path) -> None:
+    """Refuse a folder of pictures that is called as a file of the whole run."""
+    for file in files:
+        folder, _, below = file.stem.partition("/")
+        if below and folder in OF_A_RUN and folder != PANOPTIC_FOLDER:
+            raise InputError(f"{file.path}: its labels would lie where {out / folder} is written; rename {folder}")
 
 
 def _listed(root: Path, out: Path) -> Listed:

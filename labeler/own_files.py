@@ -4,37 +4,34 @@ from pathlib import Path
 
 from PIL import Image
 
-from labeler.exports import (
-    COCO_FILE,
-    OF_A_PICTURE,
-    PANOPTIC_FILE,
-    PANOPTIC_FOLDER,
-    REPORT_FILE,
-    RESERVED,
-    TASKS_FILE,
-    TASKS_INTERFACE,
-    read_record,
-)
+from labeler.exports import OF_A_PICTURE, OF_A_RUN, PANOPTIC_FILE, PANOPTIC_FOLDER, RESERVED, read_record
 from segmenter import PictureError
 from shards import UserError
 
 MARK = "preset"
 """A text in the palette masks that we write."""
 
-OF_A_RUN = (COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, REPORT_FILE, TASKS_FILE, TASKS_INTERFACE)
-
 
 def is_output(path: Path) -> bool:
     """Whether a picture was drawn by a run: a mask, an overlay or a panoptic PNG that lies with its record."""
-    folder, name = path.parent, path.name
-    if name.endswith(".png") and _is_own_mask(path):
-        return read_record(folder / f"{name.removesuffix('.png')}.json") is not None
-    if name.endswith(".overlay.jpg"):
-        return is_output(folder / f"{name.removesuffix('.overlay.jpg')}.png")
-    if name.endswith(".png") and PANOPTIC_FOLDER in folder.parts:
-        out = next(above for above in path.parents if above.name == PANOPTIC_FOLDER).parent
-        return (out / PANOPTIC_FILE).is_file() and is_output(out / path.relative_to(out / PANOPTIC_FOLDER))
-    return False
+    if path.name.endswith(".png") and _is_own_mask(path):
+        return read_record(path.with_suffix(".json")) is not None
+    if path.name.endswith(".overlay.jpg"):
+        return is_output(_with_end(path, ".overlay.jpg", ".png"))
+    return path.name.endswith(".png") and any(_is_panoptic(path, above) for above in path.parents)
+
+
+def _is_panoptic(path: Path, folder: Path) -> bool:
+    """Whether a PNG below a folder is one of a run's panoptic ones, which are called as the masks are."""
+    if folder.name != PANOPTIC_FOLDER or not (folder.parent / PANOPTIC_FILE).is_file():
+        return False
+    while path.name.endswith(".ids.png"):  # unless one of these would replace a mask
+        path = _with_end(path, ".ids.png", ".png")
+    return is_output(folder.parent / path.relative_to(folder))
+
+
+def _with_end(path: Path, old: str, new: str) -> Path:
+    return path.with_name(path.name.removesuffix(old) + new)
 
 
 def require_own_outputs(out: Path, stem: str, picture: Path) -> None:

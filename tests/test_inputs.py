@@ -173,6 +173,17 @@ def test_nothing_to_label_is_an_error(tmp_path: Path, name: str, message: str) -
         find_pictures(tmp_path / name, tmp_path / "labels")
 
 
+@pytest.mark.parametrize("folder", ["report.html", "annotations.coco.json", "panoptic.json", "label-studio.xml"])
+def test_folders_called_as_files_of_the_whole_run_are_refused(tmp_path: Path, folder: str) -> None:
+    for name in (folder, f"deep/{folder}", "panoptic"):
+        (tmp_path / name).mkdir(parents=True)
+        write(tmp_path / name / "a.png")
+    with pytest.raises(InputError, match=f"labels would lie where .*{folder} is written; rename {folder}"):
+        find_pictures(tmp_path, tmp_path / "labels")
+    (tmp_path / folder).rename(tmp_path / "pictures")
+    assert len(find_pictures(tmp_path, tmp_path / "labels")) == 3
+
+
 def test_pictures_as_arrays_and_as_pillows(tmp_path: Path) -> None:
     pixels = picture(4)
     path = tmp_path / "a.png"

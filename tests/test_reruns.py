@@ -284,9 +284,9 @@ def test_the_page_shows_the_photographs_of_a_list_of_paths(here: Path) -> None:
 
 
 def test_what_a_run_drew_is_no_picture_of_another(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    draw("pictures/deep/b.png", 2)
+    draw("pictures/panoptic/a.png", 2)
     assert label("pictures", "--out", "pictures/labels", "--panoptic") == 0
-    drawn = ["a.png", "a.overlay.jpg", "panoptic/a.png", "deep/b.png", "panoptic/deep/b.png"]
+    drawn = ["a.png", "a.overlay.jpg", "panoptic/a.ids.png", "panoptic/a.png", "panoptic/panoptic/a.ids.png"]
     assert all(Path("pictures/labels", name).is_file() for name in drawn)
     capsys.readouterr()
     for where in ("pictures", "pictures/**/*"):
