@@ -111,7 +111,7 @@ def _layout_of(network: Any) -> tuple[int, int]:
         )
     if not getattr(network, "dynamic_img_size", False):
         raise UnsupportedTower(f"{name} takes one picture size only; create it with dynamic_img_size=True")
-    height, width = network.patch_embed.patch_size
+    height, width = network.patch_embed.feat_ratio(as_scalar=False)  # with the stride of a stem
     if height != width:
         raise UnsupportedTower(f"{name} has patches of {height}x{width} pixels; expected square ones")
     return int(height), int(network.num_features)

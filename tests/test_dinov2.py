@@ -81,6 +81,19 @@ def test_other_transformers_of_timm_work_too() -> None:
     np.testing.assert_allclose(features.reshape(15, 64), tokens[0, 5:].numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "cell"), [("vit_tiny_r_s16_p8_224", 32), ("vitamin_small_224", 16)])
+def test_a_transformer_behind_convolutions_has_cells_of_both_strides(name: str, cell: int) -> None:
+    options: dict[str, Any] = {"embed_dim": 24} if name.startswith("vit_") else {}
+    vit: Any = network(name, img_size=64, depth=1, **options)
+    picture = np.random.default_rng(1).integers(0, 256, (2 * cell, 3 * cell, 3), np.uint8)
+    encoder = PatchFeatures(vit, PIXELS, short_side=2 * cell)
+    with torch.inference_mode():
+        tokens = vit.forward_features(torch.from_numpy(to_network_input(picture, 2, 3, cell, PIXELS))[None])
+    assert encoder.patch == cell
+    expected = tokens[0, vit.num_prefix_tokens :].reshape(2, 3, -1).numpy()
+    np.testing.assert_allclose(encoder.embed(picture), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_same_picture_same_bytes() -> None:
     encoder = PatchFeatures(network(**SMALL), PIXELS, short_side=70)
     picture = np.random.default_rng(1).integers(0, 256, (97, 131, 3), np.uint8)
