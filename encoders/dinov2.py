@@ -13,7 +13,7 @@ from torch import nn
 from encoders.blank import NothingRandom
 from encoders.errors import EncoderError, UnsupportedTower
 from encoders.last_picture import LastPicture
-from encoders.loading import check_checkpoint, explained, quiet
+from encoders.loading import check_checkpoint, check_finite, explained, quiet
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
 from encoders.presets import UNTRAINED
 from encoders.untrained import untrained_dino
@@ -126,7 +126,7 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
         device: where it shall run.
 
     Raises:
-        EncoderError: timm knows no such model, or the checkpoint does not fit it.
+        EncoderError: timm knows no such model, or the checkpoint does not fit it or holds what is no number.
         WeightsMissing: the weights are not on this machine and no hub can be reached.
     """
     check_checkpoint(checkpoint, name, "--dino-checkpoint")
@@ -135,9 +135,11 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
     overlay = {"file": str(checkpoint)} if checkpoint is not None else None
-    said = explained(f"DINOv2 {name}", str(checkpoint or _dino_file(name)), "--dino-checkpoint")
+    wanted = str(checkpoint or _dino_file(name))
+    said = explained(f"DINOv2 {name}", wanted, "--dino-checkpoint")
     with quiet(), said, NothingRandom():
         network = _created(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+    check_finite(network, f"DINOv2 {name}, {wanted}", "--dino-checkpoint")
     return network.eval().to(device)
 
 

@@ -39,6 +39,25 @@ def check_checkpoint(checkpoint: Path | None, network: str, flag: str) -> None:
         ) from error
 
 
+def check_finite(network: torch.nn.Module, found: str, flag: str) -> None:
+    """Refuse a network with weights that are no numbers, or which its file lacked (`encoders.blank`).
+
+    Args:
+        network: as it was loaded.
+        found: which network, and from where.
+        flag: how another file is given.
+
+    Raises:
+        EncoderError: there is such a weight; the message names it.
+    """
+    for name, values in network.state_dict().items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise EncoderError(
+                f"{found}: {name} holds values that are infinite or not a number, as of a training that overflowed or "
+                f"a damaged file; give another with {flag}"
+            )
+
+
 @contextmanager
 def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
     """Turn whatever a loading library raises into one line that says how to go on.

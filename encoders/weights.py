@@ -10,7 +10,7 @@ from open_clip.factory import _get_hf_config  # the only way to a hub model's co
 
 from encoders.blank import NothingRandom
 from encoders.errors import EncoderError, WeightsMissing
-from encoders.loading import check_checkpoint, explained, quiet
+from encoders.loading import check_checkpoint, check_finite, explained, quiet
 from encoders.presets import POCKET, UNTRAINED
 from encoders.untrained import CLIP_CONFIG, untrained_clip
 
@@ -62,7 +62,7 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
     """Load a CLIP in float32, whatever precision its file has.
 
     Raises:
-        EncoderError: no such architecture or weights, or a checkpoint that does not fit it.
+        EncoderError: no such architecture or weights, or a checkpoint that does not fit it or holds what is no number.
         WeightsMissing: the weights are not on this machine and no hub can be reached, or not in this package.
     """
     check_checkpoint(source.checkpoint, source.architecture, "--clip-checkpoint")
@@ -70,11 +70,13 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
         return LoadedClip(untrained_clip().to(device), CLIP_CONFIG, source)
     place = _place_of(source)
     config, options = _clip_options(place)
-    said = explained(f"CLIP {source.architecture}", _clip_files(place), "--clip-checkpoint")
+    wanted = _clip_files(place)
+    said = explained(f"CLIP {source.architecture}", wanted, "--clip-checkpoint")
     with quiet(), said, NothingRandom():
         network = open_clip.create_model(place.architecture, precision="fp32", weights_only=True, **options)
         if place.checkpoint is not None and place.architecture.startswith(_SCHEMES):
             open_clip.load_checkpoint(network, str(place.checkpoint), weights_only=True)
+    check_finite(network, f"CLIP {source.architecture}, {wanted}", "--clip-checkpoint")
     return LoadedClip(network.eval().to(device), config, source)
 
 

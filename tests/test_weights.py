@@ -333,6 +333,20 @@ def test_weights_of_another_architecture(small: torch.nn.Module, tmp_path: Path)
         assert not isinstance(caught.value, WeightsMissing)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(small: torch.nn.Module, tmp_path: Path, value: float) -> None:
+    clip = dict(small.state_dict())
+    clip["ln_final.weight"] = torch.full_like(clip["ln_final.weight"], value)
+    save_file(clip, tmp_path / "clip.safetensors")
+    with pytest.raises(EncoderError, match=r"clip\.safetensors: ln_final\.weight .*--clip-checkpoint"):
+        load_clip(ClipSource("small", None, tmp_path / "clip.safetensors"))
+    dino = dict(timm.create_model("resnet10t", num_classes=0).state_dict())
+    dino["layer1.0.bn1.running_var"][0] = value
+    save_file(dino, tmp_path / "dino.safetensors")
+    with pytest.raises(EncoderError, match=r"dino\.safetensors: layer1\.0\.bn1\.running_var .*--dino-checkpoint"):
+        load_dino("resnet10t.c3_in1k", tmp_path / "dino.safetensors")
+
+
 def as_published(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """A timm DINOv2 with registers under the names that its authors publish, where the class token has a position."""
     named = dict(weights)
