@@ -40,10 +40,27 @@ def in_passing_thread(work: Callable[[], Result]) -> Result:
             thread.join()
 
 
-@functools.cache
+_making = threading.Lock()
+"""Held while a thread is looked for, so that callers that are first together do not make one each."""
+
+
 def _thread_of(device: str) -> ThreadPoolExecutor:
+    with _making:
+        return _made(device)
+
+
+@functools.cache
+def _made(device: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix=f"texts on {device}")
 
 
+def _forget_threads() -> None:
+    """In a child, which has none of its parent's threads."""
+    _made.cache_clear()
+    _making.release()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_thread_of.cache_clear)  # a child has none of its parent's threads
+    os.register_at_fork(
+        before=_making.acquire, after_in_parent=_making.release, after_in_child=_forget_threads
+    )  # whoever forks holds it, so that no child finds it held by a thread that it has not

@@ -2,10 +2,12 @@
 
 import multiprocessing
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from encoders import device_thread
 from encoders.clip_text import ClipText
 from encoders.device_thread import in_passing_thread, in_thread_of
 from encoders.weights import ClipSource
@@ -25,6 +27,17 @@ def test_a_device_has_one_thread_whoever_calls() -> None:
     assert found == {in_thread_of("cpu", here)}
     assert threading.current_thread() not in found
     assert in_thread_of("cuda:7", here) not in found
+
+
+def test_callers_that_are_first_together_share_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*given: object, **named: object) -> ThreadPoolExecutor:
+        time.sleep(0.05)  # so that all callers come before the first thread is there
+        return ThreadPoolExecutor(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(device_thread, "ThreadPoolExecutor", slowly)
+    with ThreadPoolExecutor(4) as callers:
+        found = set(callers.map(lambda _: in_thread_of("cuda:8", here), range(4)))
+    assert len(found) == 1
 
 
 def test_a_passing_thread_ends_with_its_work() -> None:
