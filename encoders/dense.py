@@ -77,7 +77,10 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
     proxy = config.dense is DenseMethod.PROXY
     rewrites = config.dense in (DenseMethod.MASKCLIP, DenseMethod.GEM)
     if config.window is not None and not proxy:
-        raise EncoderError(f"windows of {config.window} pixels belong to --dense {DenseMethod.PROXY.value}")
+        raise EncoderError(
+            f"--window {config.window}: pictures are seen at once by --dense {config.dense.value}; leave --window out, "
+            f"or say --dense {DenseMethod.PROXY.value}, which alone has windows"
+        )
     size, device = config.short_side, config.device
     clip = clip_vectors(visual, config.dense if rewrites else None, short_side=size, device=device)
     features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)

@@ -214,7 +214,7 @@ def test_windows_equal_the_formulas() -> None:
 def test_windows_that_are_none_are_refused() -> None:
     with pytest.raises(ValueError, match="window is 0 pixels"):
         ProxyDense(ClipDense(tower(layers=1), PIXELS), Given(clusters(2, 2)), window=0)
-    with pytest.raises(EncoderError, match="windows of 64 pixels belong to --dense proxy"):
+    with pytest.raises(EncoderError, match=r"--window 64: .* by --dense own; leave --window out.* proxy"):
         load_encoders(tower(layers=1), EncoderConfig(dino=UNTRAINED, window=64))
 
 
