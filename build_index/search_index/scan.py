@@ -212,14 +212,29 @@ class Scan:
         return Factors(factors, (once * scale).astype(np.float32), near, in_order(front), larger)
 
     def _asked(self, queries: "Factors", count: int, slack: float, pool: ThreadPoolExecutor) -> Asked:
-        """Thresholds above which about so many rows lie.
+        """Thresholds above which about so many rows lie."""
+        least = self._least(_padded(queries.all), count, pool)
+        moments = self._moments  # which are found out once, here
+        some = pool.map(
+            lambda piece: self._thresholds(queries.of(piece), least[piece], slack, moments),
+            _pieces(np.arange(len(least))),
+        )
+        return Asked(*map(np.concatenate, zip(*some, strict=True)))
+
+    def _thresholds(
+        self,
+        queries: "Factors",
+        least: NDArray[np.int32],
+        slack: float,
+        moments: tuple[NDArray[np.float64], NDArray[np.float64]],
+    ) -> Asked:
+        """What the parts of products must exceed where the whole ones must exceed `least`.
 
         Directions are taken for uncorrelated: what the second of two parts of a product may have is expected to differ
         from its mean by its share of the variance, and scatters about that.
         """
         factors, once, near, front, larger = queries
-        least = self._least(_padded(factors), count, pool)
-        mean, variance = self._moments
+        mean, variance = moments
         spread = np.square(once, dtype=np.float64) * variance
         whole, second = spread.sum(axis=1), slice(self._looked, None)
         share = spread[:, second].sum(axis=1) / np.where(whole, whole, 1)
@@ -244,7 +259,7 @@ class Scan:
         pieces = _pieces(self._sample, ROWS)
         tiles = repeat(self._stored.tiles)
         of_blocks = np.concatenate([*pool.map(highest_of_blocks, pieces, repeat(factors), tiles)], axis=1)
-        return highest(of_blocks, rank)
+        return np.concatenate([*pool.map(highest, _pieces(of_blocks), repeat(rank))])
 
     @cached_property
     def _sample(self) -> NDArray[np.uint8]:
