@@ -3,7 +3,8 @@
 import errno
 import io
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,25 @@ def write_outputs(
         PictureError: files cannot be called as the picture is.
         UserError: there can be no folder for them.
     """
+    with _under_its_name(out, file):
+        mask, overlay = palette_mask(labeled), Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
+        info = PngImagePlugin.PngInfo()
+        info.add_text(MARK, made_by["preset"])
+        content = json.dumps(to_json(file.name, labeled, made_by, sha256), indent=1, ensure_ascii=False) + "\n"
+        json_path = _path(out, file, ".json")
+        with turn(out):
+            json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
+            write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
+            write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))
+            write_bytes(json_path, content.encode())
+
+
+@contextmanager
+def _under_its_name(out: Path, file: PictureFile) -> Iterator[None]:
+    """With a folder for a picture's files; those that are there go if it cannot have them under its name."""
     try:
-        _write_outputs(out, file, picture, labeled, made_by, sha256)
+        _make_folder(_path(out, file, ".json").parent)
+        yield
     except OSError as error:
         if error.errno not in OF_A_NAME:
             raise
@@ -112,32 +130,13 @@ def write_outputs(
         raise PictureError(f"{file.path}: {reason}") from error
 
 
-def _write_outputs(
-    out: Path,
-    file: PictureFile,
-    picture: NDArray[np.uint8],
-    labeled: LabeledImage,
-    made_by: dict[str, Any],
-    sha256: str,
-) -> None:
-    json_path = _path(out, file, ".json")
+def _make_folder(folder: Path) -> None:
     try:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno in OF_A_NAME:
             raise
-        reason = f"no folder can be made ({error.strerror}); choose another --out"
-        raise UserError(f"{json_path.parent}: {reason}") from error
-    mask = palette_mask(labeled)
-    info = PngImagePlugin.PngInfo()
-    info.add_text(MARK, made_by["preset"])
-    overlay = Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
-    content = json.dumps(to_json(file.name, labeled, made_by, sha256), indent=1, ensure_ascii=False) + "\n"
-    with turn(out):
-        json_path.unlink(missing_ok=True)  # never an old JSON beside new pictures
-        write_bytes(_path(out, file, ".png"), file_bytes(mask, "PNG", pnginfo=info))
-        write_bytes(_path(out, file, ".overlay.jpg"), file_bytes(overlay, "JPEG", quality=OVERLAY_QUALITY))
-        write_bytes(json_path, content.encode())
+        raise UserError(f"{folder}: no folder can be made ({error.strerror}); choose another --out") from error
 
 
 def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any], sha256: str = "") -> dict[str, Any]:
