@@ -279,15 +279,15 @@ def test_parts_are_downloaded_anew_where_urls_changed_or_none_was_had(
         download(table, folder)
         return {file.relative_to(folder).as_posix(): file.stat().st_mtime_ns for file in folder.rglob("*.jpg")}
 
-    before = downloaded("good.png?1,2", "missing.png", "later.png")
-    assert set(before) == {"00000/000000.jpg"}
-    more = downloaded("good.png?1,2", "missing.png", "later.png")
-    assert set(more) == {"00000/000000.jpg", "00001/000010.jpg"}
-    assert more["00000/000000.jpg"] == before["00000/000000.jpg"]  # not once more
-    (folder / "00001/notes.txt").write_text("somebody's")
-    assert set(downloaded("also%20good.png")) == {"00000/000000.jpg"}
-    assert (folder / "00001/notes.txt").exists()
-    np.testing.assert_array_equal(load_picture(folder / "00000/000000.jpg"), picture(2))
+    kept, failed = ("good.png?1,2", "missing.png"), ("later.png", "missing.png")
+    before = downloaded(*kept, *failed, "good.png?3", "good.png?4", "good.png?5")
+    assert set(before) == {"00000/000000.jpg", "00002/000020.jpg", "00002/000021.jpg", "00003/000030.jpg"}
+    (folder / "00003/notes.txt").write_text("somebody's")
+    after = downloaded(*kept, *failed, "also%20good.png", "good.png?4")
+    assert set(after) == {"00000/000000.jpg", "00001/000010.jpg", "00002/000020.jpg", "00002/000021.jpg"}
+    assert after["00000/000000.jpg"] == before["00000/000000.jpg"]  # not once more
+    assert (folder / "00003/notes.txt").exists()
+    np.testing.assert_array_equal(load_picture(folder / "00002/000020.jpg"), picture(2))
 
 
 @pytest.mark.parametrize("content", [b"no parquet", b""])
