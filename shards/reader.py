@@ -15,6 +15,7 @@ from shards.files import file_info
 from shards.leftovers import is_leftover
 from shards.manifest import FileInfo, Manifest
 from shards.parts import CAPTIONS_SCHEMA, CONCEPT_TABLE_SCHEMA, map_array, read_parquet
+from shards.place import Place, require_size
 from shards.stores import Numbers, Parts, Texts, Vectors
 
 
@@ -34,12 +35,11 @@ class Index:
         """
         self.folder = folder
         self.manifest = content
-        for file in content.files():
-            require_size(folder, file)
+        self._place = Place(folder, content.files())
         sizes = [part.rows for part in content.parts]
         dimension = content.encoder.dimension
-        self._vectors = Vectors(folder, "row", [part.vectors.name for part in content.parts], sizes, dimension)
-        self._captions = Texts(folder, "row", [part.captions.name for part in content.parts], sizes)
+        self._vectors = Vectors(self._place, "row", [part.vectors.name for part in content.parts], sizes, dimension)
+        self._captions = Texts(self._place, "row", [part.captions.name for part in content.parts], sizes)
 
     @property
     def name(self) -> str:
@@ -48,8 +48,12 @@ class Index:
 
     @property
     def faiss_path(self) -> Path:
-        """The search index's file."""
-        return self.folder / self.manifest.index.file.name
+        """The search index's file.
+
+        Raises:
+            ShardError: it was replaced since the index was opened.
+        """
+        return self._place.path(self.manifest.index.file.name)
 
     def vectors(self, rows: Numbers) -> NDArray[np.float32]:
         """Vectors of global rows, in the order asked for: float32 [n, d], unit rows to within float16 rounding."""
@@ -66,7 +70,7 @@ class Index:
     def part_table(self, part: int, columns: Sequence[str]) -> pa.Table:
         """Columns of a part's captions file, in the order of the format."""
         info = self.manifest.parts[part]
-        return read_parquet(self.folder / info.captions.name, info.rows, CAPTIONS_SCHEMA, columns)
+        return read_parquet(self._place.path(info.captions.name), info.rows, CAPTIONS_SCHEMA, columns)
 
     def part_hashes(self, part: int) -> list[bytes]:
         """The 16-byte hashes of all captions of a part, in row order."""
@@ -75,7 +79,7 @@ class Index:
 
     def counts(self) -> NDArray[np.uint32]:
         """How often each caption was met, uint32 [rows]."""
-        return map_array(self.folder / self.manifest.counts.name, np.dtype("<u4"), (self.manifest.rows,))
+        return map_array(self._place.path(self.manifest.counts.name), np.dtype("<u4"), (self.manifest.rows,))
 
     def recall(self) -> str:
         """What was measured of the search index, for people: ", recall@10 1.000 measured"; empty if nothing was.
@@ -86,7 +90,7 @@ class Index:
         file = self.manifest.quality
         if file is None:
             return ""
-        path = self.folder / file.name
+        path = self._place.path(file.name)
         try:
             measured = msgspec.json.decode(path.read_bytes(), type=_Quality)
         except (OSError, ValueError) as error:
@@ -99,12 +103,12 @@ class Index:
         file = self.manifest.removed
         if file is None:
             return np.zeros(0, np.int64)
-        return np.array(map_array(self.folder / file.name, np.dtype("<i8"), (None,)))
+        return np.array(map_array(self._place.path(file.name), np.dtype("<i8"), (None,)))
 
     @cached_property
     def concepts(self) -> "Concepts":
         """The words that a labeler may say."""
-        return Concepts(self.folder, self.manifest)
+        return Concepts(self._place, self.manifest)
 
 
 class _Quality(msgspec.Struct, frozen=True):
@@ -122,7 +126,7 @@ class Concepts:
         kinds: a string for each: noun, phrase, proper, word.
     """
 
-    def __init__(self, folder: Path, content: Manifest) -> None:
+    def __init__(self, place: Place, content: Manifest) -> None:
         """Read the table and map the rest.
 
         Raises:
@@ -131,13 +135,13 @@ class Concepts:
         info = content.concepts
         sizes = [part.rows for part in info.parts]
         dimension = content.encoder.dimension
-        self._vectors = Vectors(folder, "concept", [part.vectors.name for part in info.parts], sizes, dimension)
-        self._words = Texts(folder, "concept", [part.words.name for part in info.parts], sizes)
-        table = read_parquet(folder / info.table.name, info.rows, CONCEPT_TABLE_SCHEMA)
+        self._vectors = Vectors(place, "concept", [part.vectors.name for part in info.parts], sizes, dimension)
+        self._words = Texts(place, "concept", [part.words.name for part in info.parts], sizes)
+        table = read_parquet(place.path(info.table.name), info.rows, CONCEPT_TABLE_SCHEMA)
         self.counts: NDArray[np.uint32] = table["count"].to_numpy()
         self.kinds: list[str] = table["kind"].to_pylist()
-        self._rows = Parts(folder, "row", [content.rows])
-        self._starts_path, self._links_path = folder / info.starts.name, folder / info.links.name
+        self._rows = Parts(place.folder, "row", [content.rows])
+        self._starts_path, self._links_path = place.path(info.starts.name), place.path(info.links.name)
         self._starts = map_array(self._starts_path, np.dtype("<i8"), (content.rows + 1,))
         self._links = map_array(self._links_path, np.dtype("<i4"), (None,))
         if self._starts[0] != 0 or self._starts[-1] != len(self._links):
@@ -210,22 +214,6 @@ class Concepts:
     def vectors(self, ids: Numbers) -> NDArray[np.float32]:
         """Vectors of concepts, in the order asked for: float32 [n, d], unit rows."""
         return self._vectors.take(ids)
-
-
-def require_size(folder: Path, file: FileInfo) -> Path:
-    """The path of a file of the index, once it is known to exist with the right size.
-
-    Raises:
-        ShardDamaged: it is missing or has another size.
-    """
-    path = folder / file.name
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise ShardDamaged(f"{path}: {error.strerror}; the manifest names it; restore it or rebuild") from error
-    if size != file.bytes:
-        raise ShardDamaged(f"{path}: {size} bytes, the manifest says {file.bytes}; restore it or rebuild")
-    return path
 
 
 def require_intact(folder: Path, file: FileInfo) -> Path:

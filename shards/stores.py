@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from shards.errors import ShardDamaged
 from shards.parts import map_array, open_parquet
+from shards.place import Place
 
 CACHED_GROUPS = 256
 """Decoded row groups kept in memory: about a million captions, roughly 100 MB."""
@@ -65,16 +66,16 @@ class Parts:
 class Vectors(Parts):
     """Unit vectors, mapped from the disk."""
 
-    def __init__(self, folder: Path, unit: str, names: Sequence[str], sizes: Sequence[int], dimension: int) -> None:
+    def __init__(self, place: Place, unit: str, names: Sequence[str], sizes: Sequence[int], dimension: int) -> None:
         """Map every part.
 
         Raises:
             ShardDamaged: a file is not float16 [size, dimension].
         """
-        super().__init__(folder, unit, sizes)
+        super().__init__(place.folder, unit, sizes)
         self._dimension = dimension
         self.parts: list[NDArray[np.float16]] = [
-            map_array(folder / name, np.dtype("<f2"), (size, dimension))
+            map_array(place.path(name), np.dtype("<f2"), (size, dimension))
             for name, size in zip(names, sizes, strict=True)
         ]
 
@@ -94,9 +95,9 @@ class Vectors(Parts):
 class Texts(Parts):
     """The column `text` of parquet files, decoded by row group when asked for and remembered."""
 
-    def __init__(self, folder: Path, unit: str, names: Sequence[str], sizes: Sequence[int]) -> None:
-        super().__init__(folder, unit, sizes)
-        self._paths, self._sizes = [folder / name for name in names], sizes
+    def __init__(self, place: Place, unit: str, names: Sequence[str], sizes: Sequence[int]) -> None:
+        super().__init__(place.folder, unit, sizes)
+        self._files_at, self._names, self._sizes = place, names, sizes
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], list[str]] = OrderedDict()
 
@@ -105,6 +106,7 @@ class Texts(Parts):
 
         Raises:
             ShardDamaged: a file cannot be read.
+            ShardError: it was replaced since the index was opened.
         """
         return [self._text(*self._place(int(number))) for number in numbers]
 
@@ -115,12 +117,12 @@ class Texts(Parts):
             if local < held:
                 return self._group(part, group, held)[local]
             local -= held
-        raise ShardDamaged(f"{self._paths[part]}: its row groups hold fewer rows than it has")
+        raise ShardDamaged(f"{self._folder / self._names[part]}: its row groups hold fewer rows than it has")
 
     def _group(self, part: int, group: int, held: int) -> list[str]:
         key = (part, group)
         if key not in self._groups:
-            path = self._paths[part]
+            path = self._folder / self._names[part]
             try:
                 column = self._file(part).read_row_group(group, columns=["text"])["text"]
                 texts = column.to_pylist()
@@ -138,5 +140,5 @@ class Texts(Parts):
 
     def _file(self, part: int) -> pq.ParquetFile:
         if part not in self._files:
-            self._files[part] = open_parquet(self._paths[part], self._sizes[part])
+            self._files[part] = open_parquet(self._files_at.path(self._names[part]), self._sizes[part])
         return self._files[part]

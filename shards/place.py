@@ -1,0 +1,64 @@
+"""The folder of an open index, which others may change, and its program may leave."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from shards.errors import ShardDamaged, ShardError
+from shards.manifest import FileInfo
+
+
+class Place:
+    """A folder whose files are those that were there when its index was opened, or are refused.
+
+    Attributes:
+        folder: as it was named, for messages.
+    """
+
+    def __init__(self, folder: Path, files: Iterable[FileInfo]) -> None:
+        """Look at every file.
+
+        Raises:
+            ShardDamaged: one is missing or has another size than the manifest says.
+        """
+        self.folder = folder
+        self._absolute = folder.absolute()  # the working directory may change
+        self._marks = {file.name: _mark(require_size(folder, file)) for file in files}
+
+    def path(self, name: str) -> Path:
+        """Where a file of the index is.
+
+        Raises:
+            ShardError: another one is there by now, or none.
+        """
+        path = self._absolute / name
+        try:
+            if _mark(path) == self._marks[name]:
+                return path
+        except OSError:
+            pass  # it is gone
+        raise ShardError(
+            f"{path}: not the file that was there when the index was opened; the index was changed or moved since, "
+            "open it again"
+        )
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """What tells a file from one that takes its place: a writer renames files into theirs, and changes none."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def require_size(folder: Path, file: FileInfo) -> Path:
+    """The path of a file of the index, once it is known to exist with the right size.
+
+    Raises:
+        ShardDamaged: it is missing or has another size.
+    """
+    path = folder / file.name
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ShardDamaged(f"{path}: {error.strerror}; the manifest names it; restore it or rebuild") from error
+    if size != file.bytes:
+        raise ShardDamaged(f"{path}: {size} bytes, the manifest says {file.bytes}; restore it or rebuild")
+    return path
