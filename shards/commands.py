@@ -37,9 +37,10 @@ OF_THE_MACHINE = {
     errno.EPERM: _RIGHTS,
     errno.EROFS: _RIGHTS,
     errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow a program more open files (ulimit -n)",
 }
-"""A full disk, folders that may not be read or written, names too long: no bugs of ours, wherever they are met; what to
-do."""
+"""A full disk, folders that may not be read or written, names too long, too many open files: no bugs of ours, wherever
+they are met; what to do."""
 
 Config = TypeVar("Config")
 

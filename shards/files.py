@@ -3,10 +3,19 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from shards import layout
 from shards.manifest import FileInfo
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+MOST_OPEN_FILES = 1 << 20
+"""Parts of 33 thousand million captions, more than an index can hold."""
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> FileInfo:
@@ -52,6 +61,21 @@ def file_info(path: Path) -> FileInfo:
             digest.update(block)
             size += len(block)
     return FileInfo(name=path.name, bytes=size, sha256=digest.hexdigest())
+
+
+def allow_open_files() -> None:
+    """Raise the number of files that this process may have open as far as the system lets it.
+
+    Every part of an index is mapped, and a mapped file counts as an open one; most shells allow 1,024, which is too few
+    for 33 million captions.
+    """
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # what the system calls its limit may be more than it grants
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _flush(path: Path) -> None:

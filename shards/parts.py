@@ -1,6 +1,8 @@
 """The parquet and npy files of a part, written and read."""
 
+import errno
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +131,16 @@ def write_array(path: Path, array: NDArray[np.generic]) -> FileInfo:
     return write_whole(path, write)
 
 
+def _require_room(error: Exception, path: Path) -> None:
+    """Tell a file that could not be opened beside so many others from a damaged one.
+
+    Raises:
+        OSError: the system lets this process open no more files.
+    """
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def map_array(path: Path, dtype: "np.dtype[Any]", shape: tuple[int | None, ...]) -> NDArray[Any]:
     """Map a `.npy` file that must hold exactly this; None in the shape stands for any length.
 
@@ -139,6 +151,7 @@ def map_array(path: Path, dtype: "np.dtype[Any]", shape: tuple[int | None, ...])
         array = np.lib.format.open_memmap(path, mode="r")
         unread = path.stat().st_size - array.offset - array.nbytes
     except Exception as error:  # a broken header makes NumPy's parser raise errors of many kinds
+        _require_room(error, path)
         raise ShardDamaged(f"{path}: not readable as .npy ({error})") from error
     wanted = tuple(have if want is None else want for have, want in zip(array.shape, shape, strict=False))
     if array.ndim != len(shape) or array.shape != wanted or array.dtype != dtype or not array.flags.c_contiguous:
@@ -158,6 +171,7 @@ def open_parquet(path: Path, rows: int | None) -> pq.ParquetFile:
     try:
         file = pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except Exception as error:  # damaged pages make pyarrow raise errors of many kinds
+        _require_room(error, path)
         raise ShardDamaged(f"{path}: not readable as parquet ({error})") from error
     if rows is not None and file.metadata.num_rows != rows:
         raise ShardDamaged(f"{path}: {file.metadata.num_rows} rows, the manifest says {rows}")

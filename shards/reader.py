@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shards import layout, manifest
 from shards.errors import NoIndex, ShardDamaged
-from shards.files import file_info
+from shards.files import allow_open_files, file_info
 from shards.leftovers import is_leftover
 from shards.manifest import FileInfo, Manifest
 from shards.parts import CAPTIONS_SCHEMA, CONCEPT_TABLE_SCHEMA, map_array, read_parquet
@@ -36,6 +36,7 @@ class Index:
         self.folder = folder
         self.manifest = content
         self._place = Place(folder, content.files())
+        allow_open_files()
         sizes = [part.rows for part in content.parts]
         dimension = content.encoder.dimension
         self._vectors = Vectors(self._place, "row", [part.vectors.name for part in content.parts], sizes, dimension)

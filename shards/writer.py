@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shards import layout
 from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError, UserError
-from shards.files import file_info, write_bytes
+from shards.files import allow_open_files, file_info, write_bytes
 from shards.leftovers import bring_back, clear
 from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, to_bytes
 from shards.parts import (
@@ -66,6 +66,7 @@ class IndexWriter:
         """
         self.folder = folder
         self._begun = False
+        allow_open_files()  # the parts of a first build are mapped, too, once all are written
         bring_back(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
 """Reading: global rows across parts and row groups, folders of indexes, and damage that shows only when it is met."""
 
+import os
 import random
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ from hypothesis import strategies as st
 from build_index.compact import compact
 from build_index.config import BuildConfig
 from build_index.pipeline import build
-from shards import Index, NoIndex, ShardDamaged, ShardError, open_index, open_indexes, stores, verify
+from shards import Index, NoIndex, ShardDamaged, ShardError, open_index, open_indexes, reader, stores, verify
+from shards.commands import DONE, REFUSED_TO_START, run
 from shards.parts import text_hash
 from shards.removal import remove
 
@@ -319,3 +322,34 @@ def test_files_that_went_away_are_not_called_damaged(index: Index) -> None:
         len(index.concepts)
     assert not isinstance(caught.value, ShardDamaged)
     assert index.captions([9]) == CAPTIONS[9:]  # a finished part stays
+
+
+# --- more parts than a program may have open -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """As in a shell that allows few open files: 20 more than there are."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as lowest:  # noqa: PTH123
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest.fileno() + 20, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
+def test_an_index_of_more_parts_than_a_shell_allows_open_files(build_index_of: Builder) -> None:
+    captions = [f"caption {number}" for number in range(40)]
+    index = open_index(build_index_of(captions, rows_per_part=1).folder)
+    assert index.captions(range(40)) == captions
+    assert list(verify(index.folder)) == []
+
+
+@pytest.mark.usefixtures("few_files")
+def test_too_many_open_files_are_no_damage(
+    large: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reader, "allow_open_files", lambda: None)
+    kept: list[Index] = []
+    assert run(lambda: [kept.append(open_index(large.folder)) for _ in range(20)] and DONE) == REFUSED_TO_START
+    assert "Too many open files; allow a program more open files (ulimit -n)" in capsys.readouterr().err
