@@ -98,8 +98,10 @@ class Labeler:
 
         Raises:
             PictureError: one of them cannot be read. Where that may be, `label` them one by one.
-            TypeError: one of them is nothing that `label` takes.
+            TypeError: one of them is nothing that `label` takes, or `pictures` is a single one.
         """
+        if isinstance(pictures, (str, Path, np.ndarray, Image.Image)):
+            raise TypeError(f"found one {type(pictures).__name__}, expected several pictures; label() takes one")
         threads, together = self.models.threads, self.config.batch_size
         beside = partial(ahead, workers=threads.workers, start=threads.start)
         with (

@@ -235,7 +235,7 @@ def require_intact(folder: Path, file: FileInfo) -> Path:
     return path
 
 
-def open_index(folder: Path) -> Index:
+def open_index(folder: Path | str) -> Index:
     """Open one index folder.
 
     Raises:
@@ -243,7 +243,8 @@ def open_index(folder: Path) -> Index:
         UnsupportedVersion: the folder is of another format version.
         ShardDamaged: a file is missing or not what the manifest says.
     """
-    return Index(folder, manifest.load(folder))
+    place = Path(folder)
+    return Index(place, manifest.load(place))
 
 
 def index_folders(path: Path) -> list[Path]:
@@ -266,10 +267,10 @@ def index_folders(path: Path) -> list[Path]:
     return [path]  # opening it says why it is no index
 
 
-def open_indexes(path: Path) -> list[Index]:
+def open_indexes(path: Path | str) -> list[Index]:
     """Open an index, or a folder of them, to be searched together.
 
     Raises:
         NoIndex, UnsupportedVersion, ShardDamaged: as `open_index`.
     """
-    return [open_index(folder) for folder in index_folders(path)]
+    return [open_index(folder) for folder in index_folders(Path(path))]

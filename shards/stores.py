@@ -17,7 +17,7 @@ from shards.place import Place
 CACHED_GROUPS = 256
 """Decoded row groups kept in memory: about a million captions, roughly 100 MB."""
 
-Numbers = Sequence[int] | NDArray[np.int64]
+Numbers = Sequence[int] | NDArray[np.integer]
 
 
 class Parts:

@@ -18,7 +18,7 @@ UNIT_TOLERANCE = 0.002
 """How far the norm of a float16 row may be from 1: rounding moves it by less than 0.0005."""
 
 
-def verify(folder: Path) -> Iterator[str]:
+def verify(folder: Path | str) -> Iterator[str]:
     """Find everything that is wrong with an index.
 
     Bytes are compared with the manifest's digests; then what the format promises of the content is checked, so
@@ -30,6 +30,7 @@ def verify(folder: Path) -> Iterator[str]:
     Raises:
         NoIndex, UnsupportedVersion: there is nothing to verify.
     """
+    folder = Path(folder)
     try:
         content = manifest.load(folder)
     except ShardDamaged as error:

@@ -27,7 +27,7 @@ from encoders.presets import PresetName
 from labeler import LabeledImage, Labeler, LabelerConfig, Method
 from labeler.notebook import LONGEST_SIDE
 from segmenter import PictureError
-from shards import UserError, commands
+from shards import UserError, commands, open_index, open_indexes, verify
 
 ROOT = Path(labeler.__file__).parents[1]
 PACKAGES = ["shards", "encoders", "build_index", "segmenter", "labeler", "evaluation", "pocket"]
@@ -209,6 +209,20 @@ def test_many_pictures_of_any_kind(opened: Labeler) -> None:
     assert same(next(found), labeled[0])  # what is read ahead and cannot be comes in its turn
     with pytest.raises(PictureError, match=r"none\.jpg: not a file"):
         list(found)
+
+
+def test_one_picture_is_not_many(opened: Labeler) -> None:
+    with pytest.raises(TypeError, match=r"found one str, expected several pictures; label\(\) takes one"):
+        next(opened.label_many("street.jpg"))
+
+
+def test_an_index_is_opened_by_a_text(opened: Labeler) -> None:
+    index = open_index("shards/mine")
+    assert index.folder == Path("shards/mine")
+    assert [each.name for each in open_indexes("shards")] == ["mine"]
+    assert list(verify("shards/mine")) == []
+    words: list[str] = index.concepts.words(index.concepts.of_row(0))  # and type checkers know it
+    assert words
 
 
 def test_options_reach_the_labels(opened: Labeler) -> None:
