@@ -45,6 +45,9 @@ class Segments:
     def __eq__(self, other: object) -> bool:
         return np.array_equal(self.label_map, other.label_map) if isinstance(other, Segments) else NotImplemented
 
+    def __reduce__(self) -> tuple[type["Segments"], tuple[npt.NDArray[np.int32], int]]:
+        return Segments, (self.label_map, self.count)  # checked and read-only again where it is copied or sent
+
     def __hash__(self) -> int:
         return hash((self.size, self.label_map.tobytes()))
 

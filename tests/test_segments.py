@@ -1,6 +1,9 @@
 """Segments against loops over pixels."""
 
+import copy
 import dataclasses
+import pickle
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -140,3 +143,15 @@ def test_segments_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         segments.count = 3  # type: ignore[misc]
     ours[0, 0] = 2  # the caller's own array is not locked
+
+
+@pytest.mark.parametrize("copied", [lambda segments: pickle.loads(pickle.dumps(segments)), copy.copy, copy.deepcopy])
+def test_copies_are_equal_and_read_only(copied: Callable[[Segments], Segments]) -> None:
+    segments = relabel(np.array([[7, 7, 0], [7, 3, 0]]))
+    other = copied(segments)
+    assert other == segments
+    assert other.areas.tolist() == [3, 2, 1]
+    with pytest.raises(ValueError, match="read-only"):
+        other.label_map[0, 0] = 2
+    with pytest.raises(ValueError, match="read-only"):
+        other.areas[0] = 2
