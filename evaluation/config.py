@@ -31,7 +31,10 @@ class EvaluationConfig(LabelerConfig):
     mapping: tuple[MappingName, ...] = field(
         default=(MappingName.LEXICAL,), metadata={"help": "how words become classes; several give several rows"}
     )
-    table: Path | None = field(default=None, metadata={"help": "for --mapping table: a JSON or CSV of word and class"})
+    table: Path | None = field(
+        default=None,
+        metadata={"help": "for --mapping table: an earlier mapping.*.json, or a CSV with columns name and class"},
+    )
     sentences: Path | None = field(
         default=None, metadata={"help": "for --mapping sbert_...: a folder of a sentence-transformers model"}
     )

@@ -17,7 +17,8 @@ from build_index.tagger_pool import WORTH_A_PROCESS
 from encoders.dinov2 import _dino_file
 from encoders.presets import CLIP_TRUNK, PRESETS, PresetName
 from encoders.weights import ClipSource, _clip_files
-from labeler.config import LabelerConfig
+from evaluation.config import EvaluationConfig
+from labeler.config import LabelConfig, LabelerConfig
 
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -45,6 +46,15 @@ def test_every_setting_of_the_score_is_explained() -> None:
     text = (ROOT / "docs/how-it-works.md").read_text("utf-8")
     for name in vars(LabelerConfig().wording).keys() - {"naming"}:
         assert f"`--{name.replace('_', '-')}` | " in text, name
+
+
+def test_every_flag_is_in_the_documentation() -> None:
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    for config in (BuildConfig, LabelConfig, EvaluationConfig):
+        names = [f"--{name.replace('_', '-')}" for name in config.__dataclass_fields__]
+        positional = {"--pictures"}
+        missing = [each for each in names if not re.search(rf"{each}\b|--no-{each[2:]}\b", text)]
+        assert set(missing) <= positional, config.__name__
 
 
 def test_the_builders_numbers_are_those_of_the_code() -> None:
