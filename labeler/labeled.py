@@ -82,6 +82,10 @@ class LabeledImage:
         if len(self.labels) != self.segments.count:
             raise ValueError(f"{len(self.labels)} labels for {self.segments.count} segments")
 
+    def __repr__(self) -> str:
+        height, width = self.segments.size
+        return f"LabeledImage({height} x {width} pixels: {', '.join(self.names)})"
+
     @property
     def names(self) -> tuple[str, ...]:
         """The words chosen, in the order of the labels."""

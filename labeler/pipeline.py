@@ -46,6 +46,10 @@ class Labeler:
         self.retriever = retriever
         self.config = config
 
+    def __repr__(self) -> str:
+        names = ", ".join(index.name for index in self.retriever.indexes)
+        return f"Labeler(preset {self.models.preset}, method {self.config.method.value}, words of {names})"
+
     @classmethod
     def open(cls, index: Path | str | None = None, config: LabelerConfig | None = None, **options: Any) -> "Labeler":
         """Open an index, or a folder of them, and load the networks that go with it.

@@ -42,6 +42,9 @@ class Segments:
         locked.flags.writeable = False
         object.__setattr__(self, "label_map", locked)
 
+    def __repr__(self) -> str:
+        return f"Segments({self.size[0]} x {self.size[1]} pixels, {self.count} segments)"
+
     def __eq__(self, other: object) -> bool:
         return np.array_equal(self.label_map, other.label_map) if isinstance(other, Segments) else NotImplemented
 

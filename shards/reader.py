@@ -42,6 +42,12 @@ class Index:
         self._vectors = Vectors(self._place, "row", [part.vectors.name for part in content.parts], sizes, dimension)
         self._captions = Texts(self._place, "row", [part.captions.name for part in content.parts], sizes)
 
+    def __repr__(self) -> str:
+        rows, words = self.manifest.rows, self.manifest.concepts.current
+        return (
+            f"Index({str(self.folder)!r}: {rows:,} captions, {words:,} concepts, {self.manifest.encoder.architecture})"
+        )
+
     @property
     def name(self) -> str:
         """The corpus that this index holds."""

@@ -225,6 +225,16 @@ def test_an_index_is_opened_by_a_text(opened: Labeler) -> None:
     assert words
 
 
+def test_what_a_notebook_prints_is_short(opened: Labeler) -> None:
+    labeled = opened.label(np.zeros((40, 60, 3), np.uint8))
+    (index,) = opened.retriever.indexes
+    assert repr(opened) == f"Labeler(preset pocket, method default, words of {index.name})"
+    rows, words = index.manifest.rows, index.manifest.concepts.current
+    assert repr(index) == f"Index({str(index.folder)!r}: {rows} captions, {words} concepts, pocket)"
+    assert repr(labeled) == f"LabeledImage(40 x 60 pixels: {', '.join(labeled.names)})"
+    assert repr(labeled.segments) == f"Segments(40 x 60 pixels, {len(labeled.names)} segments)"
+
+
 def test_options_reach_the_labels(opened: Labeler) -> None:
     assert Labeler.open("shards", method="tag", batch_size=2).config.method is Method.TAG
     labeled = labeler.label_picture("street.jpg", "shards", short_side=64)
