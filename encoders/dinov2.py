@@ -11,9 +11,10 @@ from timm.data.config import resolve_model_data_config
 from torch import nn
 
 from encoders.blank import NothingRandom
+from encoders.checkpoints import check_checkpoint, fill_from_elsewhere
 from encoders.errors import EncoderError, UnsupportedTower
 from encoders.last_picture import LastPicture
-from encoders.loading import check_checkpoint, check_finite, explained, quiet
+from encoders.loading import check_finite, explained, not_finite, quiet
 from encoders.pixels import SHORT_SIDE, PixelSpec, grid_size, to_network_input
 from encoders.presets import UNTRAINED
 from encoders.untrained import untrained_dino
@@ -134,21 +135,34 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
         return untrained_dino().to(device)
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
-    overlay = {"file": str(checkpoint)} if checkpoint is not None else None
     wanted = str(checkpoint or _dino_file(name))
     said = explained(f"DINOv2 {name}", wanted, "--dino-checkpoint")
     with quiet(), said, NothingRandom():
-        network = _created(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay)
+        network = _created(name, pretrained=True) if checkpoint is None else _from_file(name, checkpoint)
     check_finite(network, f"DINOv2 {name}, {wanted}", "--dino-checkpoint")
     return network.eval().to(device)
+
+
+def _from_file(name: str, checkpoint: Path) -> Any:
+    """A network from a file, also where its weights lie elsewhere in it than timm looks for them."""
+    try:
+        network = _created(name, pretrained=True, pretrained_cfg_overlay={"file": str(checkpoint)})
+    except Exception:  # of the names that are missing, or of whatever came of them
+        network = _created(name, pretrained=False)
+        if not fill_from_elsewhere(network, checkpoint, "--dino-checkpoint"):
+            raise
+        return network
+    if not_finite(network) is not None:  # timm forgives what is missing for networks that have a classifier
+        fill_from_elsewhere(network, checkpoint, "--dino-checkpoint")
+    return network
 
 
 def _created(name: str, **options: Any) -> Any:
     """Transformers must be told that pictures come in all sizes; convolutional networks know no such option."""
     try:
-        return timm.create_model(name, dynamic_img_size=True, **options)
+        return timm.create_model(name, dynamic_img_size=True, num_classes=0, **options)
     except TypeError:
-        return timm.create_model(name, **options)
+        return timm.create_model(name, num_classes=0, **options)
 
 
 def _dino_file(name: str) -> str:

@@ -1,10 +1,9 @@
-"""What loading any network needs: safe files, quiet libraries, errors that say how to go on, a device."""
+"""What loading any network needs: quiet libraries, errors that say how to go on, a device."""
 
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -13,30 +12,7 @@ from encoders import panel_linear
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
 from encoders.panel_rows import Numbers
-from encoders.presets import UNTRAINED, Precision
-
-
-def check_checkpoint(checkpoint: Path | None, network: str, flag: str) -> None:
-    """Refuse a file that cannot be what is needed, before a loading library opens it.
-
-    Old releases of torch and timm fall back to unpickling whatever is not plain weights, which runs code.
-    """
-    if checkpoint is None:
-        return
-    if network == UNTRAINED:
-        raise EncoderError(f"{flag} {checkpoint}: the untrained network has its own weights; name another one")
-    if not checkpoint.is_file():
-        raise WeightsMissing(f"{flag} {checkpoint}: no such file")
-    if checkpoint.suffix in (".safetensors", ".npz", ".npy"):  # formats that hold no code
-        return
-    try:
-        with quiet():
-            torch.load(checkpoint, map_location="meta", weights_only=True)
-    except Exception as error:  # from pickle, zipfile, torch or the disk
-        raise EncoderError(
-            f"{flag} {checkpoint}: not a file of plain weights (it is damaged, or holds code, which is never run); "
-            f"save its state_dict as safetensors and give that"
-        ) from error
+from encoders.presets import Precision
 
 
 def check_finite(network: torch.nn.Module, found: str, flag: str) -> None:
@@ -50,12 +26,20 @@ def check_finite(network: torch.nn.Module, found: str, flag: str) -> None:
     Raises:
         EncoderError: there is such a weight; the message names it.
     """
+    name = not_finite(network)
+    if name is not None:
+        raise EncoderError(
+            f"{found}: {name} holds values that are infinite or not a number, as of a training that overflowed or "
+            f"a damaged file; give another with {flag}"
+        )
+
+
+def not_finite(network: torch.nn.Module) -> str | None:
+    """The first of a network's weights with values that are infinite or not a number."""
     for name, values in network.state_dict().items():
         if values.is_floating_point() and not values.isfinite().all():
-            raise EncoderError(
-                f"{found}: {name} holds values that are infinite or not a number, as of a training that overflowed or "
-                f"a damaged file; give another with {flag}"
-            )
+            return name
+    return None
 
 
 @contextmanager

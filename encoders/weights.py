@@ -1,23 +1,29 @@
 """Loading a CLIP by its usual name or from local files."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from open_clip.factory import _get_hf_config  # the only way to a hub model's configuration
+from open_clip.factory import (  # the only ways to a hub model's configuration and to a folder's file
+    _find_checkpoint_in_dir,
+    _get_hf_config,
+)
+from torch import Tensor
 
 from encoders.blank import NothingRandom
+from encoders.checkpoints import check_checkpoint, fill_from_elsewhere
 from encoders.errors import EncoderError, WeightsMissing
-from encoders.loading import check_checkpoint, check_finite, explained, quiet
+from encoders.loading import check_finite, explained, quiet
 from encoders.presets import POCKET, UNTRAINED
 from encoders.untrained import CLIP_CONFIG, untrained_clip
 
 POCKET_FOLDER = Path(__file__).parent / "pocket"
 """Where this copy of the package keeps the small CLIP; nothing that is written to disk says it."""
 
-_SCHEMES = ("hf-hub:", "local-dir:")
+_LOCAL = "local-dir:"
+_SCHEMES = ("hf-hub:", _LOCAL)
 
 
 @dataclass(frozen=True)
@@ -65,23 +71,45 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
         EncoderError: no such architecture or weights, or a checkpoint that does not fit it or holds what is no number.
         WeightsMissing: the weights are not on this machine and no hub can be reached, or not in this package.
     """
-    check_checkpoint(source.checkpoint, source.architecture, "--clip-checkpoint")
+    place = _place_of(source)
+    held = check_checkpoint(place.checkpoint, source.architecture, "--clip-checkpoint")
     if source.architecture == UNTRAINED:
         return LoadedClip(untrained_clip().to(device), CLIP_CONFIG, source)
-    place = _place_of(source)
     config, options = _clip_options(place)
     wanted = _clip_files(place)
     said = explained(f"CLIP {source.architecture}", wanted, "--clip-checkpoint")
     with quiet(), said, NothingRandom():
         network = open_clip.create_model(place.architecture, precision="fp32", weights_only=True, **options)
-        if place.checkpoint is not None and place.architecture.startswith(_SCHEMES):
-            open_clip.load_checkpoint(network, str(place.checkpoint), weights_only=True)
+        if place.checkpoint is not None:
+            _fill(network, place.checkpoint, held)
     check_finite(network, f"CLIP {source.architecture}, {wanted}", "--clip-checkpoint")
     return LoadedClip(network.eval().to(device), config, source)
 
 
+def _fill(network: Any, checkpoint: Path, held: dict[str, Tensor]) -> None:
+    """Fill a network from a file that was checked, also where its weights do not lie where open_clip looks for them."""
+    for name in ("positional_embedding", "text.positional_embedding"):
+        expected = network.state_dict().get(name)
+        if name in held and expected is not None and len(held[name]) != len(expected):
+            raise EncoderError(  # open_clip would resample them, and its captions would mean something else
+                f"--clip-checkpoint {checkpoint}: its text tower reads {len(held[name])} tokens, that of this "
+                f"architecture {len(expected)}; name the architecture that the file is of"
+            )
+    try:
+        open_clip.load_checkpoint(network, str(checkpoint), weights_only=True)
+    except Exception:  # of the names that are missing, or of whatever came of them
+        if not fill_from_elsewhere(network, checkpoint, "--clip-checkpoint"):
+            raise
+
+
 def _place_of(source: ClipSource) -> ClipSource:
-    """The source as open_clip knows it: what is inside this package is a local folder to it, any other is itself."""
+    """The source as open_clip knows it: what is inside this package is a local folder to it, any other is itself.
+
+    The file that open_clip would find in a local folder is its checkpoint.
+    """
+    if source.architecture.startswith(_LOCAL) and source.checkpoint is None:
+        found = _find_checkpoint_in_dir(Path(source.architecture.removeprefix(_LOCAL)))
+        return replace(source, checkpoint=Path(found)) if found else source
     if source.architecture != POCKET:
         return source
     if source.pretrained not in (None, POCKET):
@@ -93,23 +121,23 @@ def _place_of(source: ClipSource) -> ClipSource:
                 f"CLIP {POCKET}: this copy of the package lacks its file {POCKET_FOLDER / name}; install the package "
                 f"again, give --clip-checkpoint FILE, or use --preset untrained (no download, no meaning)"
             )
-    return ClipSource(f"local-dir:{POCKET_FOLDER}", None, source.checkpoint)
+    return _place_of(ClipSource(f"{_LOCAL}{POCKET_FOLDER}", None, source.checkpoint))
 
 
 def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
     """The model's configuration, and what `open_clip.create_model` needs besides its name."""
+    # Left to itself, open_clip returns a random network where it finds no weights, and takes no file for a folder.
+    options: dict[str, Any] = {"pretrained": source.pretrained, "require_pretrained": True}
+    if source.checkpoint is not None:
+        options = {"load_weights": False, "pretrained_text": False}
     if source.architecture.startswith(_SCHEMES):
-        # Left to itself, open_clip returns a random network where a folder holds no weights, and never takes a file.
-        if source.checkpoint is None:
-            return _scheme_config(source), {"require_pretrained": True}
-        return _scheme_config(source), {"load_weights": False, "pretrained_text": False}
+        return _scheme_config(source), options
     config = open_clip.get_model_config(source.architecture)
     if config is None:
         raise EncoderError(
             f"--clip {source.architecture}: open_clip knows no such architecture; "
             f"`python -c 'import open_clip; print(open_clip.list_models())'` lists them"
         )
-    options: dict[str, Any] = {"pretrained": source.pretrained, "require_pretrained": True}
     if source.pretrained is not None:
         tag = open_clip.get_pretrained_cfg(source.architecture, source.pretrained)
         if not tag:
@@ -122,9 +150,7 @@ def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
         options["force_preprocess_cfg"] = {
             key: tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if tag.get(key) is not None
         }
-    if source.checkpoint is not None:
-        options["pretrained"] = str(source.checkpoint.absolute())  # never mistaken for the name of some weights
-    elif source.pretrained is None:
+    if source.checkpoint is None and source.pretrained is None:
         raise EncoderError(
             f"--clip {source.architecture}: which weights? Write --clip {source.architecture}/WEIGHTS "
             f"or give --clip-checkpoint FILE"
@@ -139,8 +165,16 @@ def _scheme_config(source: ClipSource) -> dict[str, Any]:
             path = Path(name) / "open_clip_config.json"
             if not path.is_file():
                 raise EncoderError(f"--clip {source.architecture}: no file {path}")
-            return dict(json.loads(path.read_text("utf-8"))["model_cfg"])
-        return dict(_get_hf_config(name)["model_cfg"])
+            content = json.loads(path.read_text("utf-8"))
+        else:
+            content = _get_hf_config(name)
+    try:
+        return dict(content["model_cfg"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise EncoderError(
+            f"--clip {source.architecture}: its open_clip_config.json has no model_cfg, in which open_clip describes a "
+            f"network; found {', '.join(map(str, content)) if isinstance(content, dict) else type(content).__name__}"
+        ) from error
 
 
 def _clip_files(source: ClipSource) -> str:
