@@ -5,20 +5,25 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from build_index.config import BuildConfig
 from shards import commands
 
 if TYPE_CHECKING:
+    from build_index.config import BuildConfig
     from build_index.pipeline import BuildReport
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    config = commands.parse(BuildConfig, arguments, "build_index")
-    return commands.run(lambda: _build(config))
+    return commands.run(lambda: _build(_told(arguments)))
 
 
-def _build(config: BuildConfig) -> int:
+def _told(arguments: Sequence[str] | None) -> "BuildConfig":
+    from build_index.config import BuildConfig  # the first that takes time, so that Ctrl-C is heeded from here on
+
+    return commands.parse(BuildConfig, arguments, "build_index")
+
+
+def _build(config: "BuildConfig") -> int:
     from build_index.api import build  # heavy libraries load after the flags are parsed
 
     started = time.monotonic()

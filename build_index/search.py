@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shards import commands, open_indexes
+from shards import commands
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _search(config: SearchConfig) -> int:
+    from shards import open_indexes
+
     indexes = open_indexes(config.index)
     from build_index.faiss_index import Searcher  # heavy libraries load after the indexes are known to be sound
     from encoders.clip_text import clip_text_of

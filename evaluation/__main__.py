@@ -6,25 +6,37 @@ Two finished runs are compared by python -m evaluation compare A.json B.json.
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from build_index.encoding import TextEncoder
 from encoders.presets import UNTRAINED
-from evaluation.config import EvaluationConfig
 from shards import commands
+
+if TYPE_CHECKING:
+    from build_index.encoding import TextEncoder
+    from evaluation.config import EvaluationConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words[:1] == ["compare"]:
-        from evaluation import compare
-
-        return compare.main(words[1:])
-    config = commands.parse(EvaluationConfig, words, "evaluation")
-    return commands.run(lambda: _evaluate(config))
+        return commands.run(lambda: _compare(words[1:]))
+    return commands.run(lambda: _evaluate(_told(words)))
 
 
-def _evaluate(config: EvaluationConfig) -> int:
+def _compare(words: Sequence[str]) -> int:
+    from evaluation import compare  # the first that takes time, so that Ctrl-C is heeded from here on
+
+    return compare.main(words)
+
+
+def _told(words: Sequence[str]) -> "EvaluationConfig":
+    from evaluation.config import EvaluationConfig  # as above
+
+    return commands.parse(EvaluationConfig, words, "evaluation")
+
+
+def _evaluate(config: "EvaluationConfig") -> int:
     from evaluation.datasets import open_dataset  # heavy libraries load after the flags are parsed
     from evaluation.run import evaluate
     from evaluation.table import format_evaluation
@@ -34,7 +46,7 @@ def _evaluate(config: EvaluationConfig) -> int:
     dataset = open_dataset(config.dataset, config.root, config.classes)
     labeler = Labeler.open(config.index, config)
 
-    def encoder() -> TextEncoder:
+    def encoder() -> "TextEncoder":
         from encoders.clip_text import clip_text_of
 
         return clip_text_of(labeler.retriever.encoder, config.clip_checkpoint, config.device)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoders.presets import UNTRAINED
-from labeler.config import LabelConfig
 from shards import commands
 
 if TYPE_CHECKING:
+    from labeler.config import LabelConfig
     from labeler.run import RunReport
 
 LABELS_SHOWN = 10
@@ -18,11 +18,16 @@ LABELS_SHOWN = 10
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    config = commands.parse(LabelConfig, arguments, "labeler")
-    return commands.run(lambda: _label(config))
+    return commands.run(lambda: _label(_told(arguments)))
 
 
-def _label(config: LabelConfig) -> int:
+def _told(arguments: Sequence[str] | None) -> "LabelConfig":
+    from labeler.config import LabelConfig  # the first that takes time, so that Ctrl-C is heeded from here on
+
+    return commands.parse(LabelConfig, arguments, "labeler")
+
+
+def _label(config: "LabelConfig") -> int:
     from labeler.downloads import download, is_url_table  # heavy libraries load after the flags are parsed
     from labeler.inputs import find_pictures
     from labeler.photographs import Photographs
@@ -55,7 +60,7 @@ def _label(config: LabelConfig) -> int:
     return commands.FINISHED_WITH_REFUSALS if report.refused else commands.DONE
 
 
-def _summary(report: "RunReport", config: LabelConfig, preset: str, seconds: float) -> list[str]:
+def _summary(report: "RunReport", config: "LabelConfig", preset: str, seconds: float) -> list[str]:
     from labeler.exports import REPORT_FILE
     from labeler.labeled import UNKNOWN
 

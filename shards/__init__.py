@@ -9,7 +9,11 @@
       captions.0001.faiss      the search index over all rows
 
 `FORMAT.md` in this folder is the specification. Needs NumPy, pyarrow and msgspec; never torch.
+Nothing is loaded before it is asked for, so that a command's help comes at once.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from shards.errors import (
     EncoderMismatch,
@@ -21,10 +25,12 @@ from shards.errors import (
     UnsupportedVersion,
     UserError,
 )
-from shards.manifest import EncoderIdentity, Manifest
-from shards.reader import Index, open_index, open_indexes
-from shards.verify import verify
-from shards.writer import IndexWriter
+
+if TYPE_CHECKING:
+    from shards.check import verify
+    from shards.manifest import EncoderIdentity, Manifest
+    from shards.reader import Index, open_index, open_indexes
+    from shards.writer import IndexWriter
 
 __all__ = [
     "EncoderIdentity",
@@ -43,3 +49,12 @@ __all__ = [
     "open_indexes",
     "verify",
 ]
+
+_HOMES = {"EncoderIdentity": "manifest", "IndexWriter": "writer", "Manifest": "manifest", "verify": "check"}
+"""The files of the names above; the others are in `errors`, or in `reader`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"shards.{_HOMES.get(name, 'reader')}"), name)

@@ -4,10 +4,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shards import commands, layout
 from shards.errors import UserError
-from shards.reader import Index, index_folders, open_index
+
+if TYPE_CHECKING:
+    from shards.reader import Index
 
 ACTIONS = {
     "info": "what is in there: rows, words, encoder, search index, recall, sources",
@@ -60,6 +63,8 @@ def _each(act: Action, flags: Namespace) -> int:
 
 def _meant(flags: Namespace) -> list[Path]:
     """The indexes that a command is about; of a folder of them, those that have the source that is to be removed."""
+    from shards.reader import index_folders  # the first that takes time, so that Ctrl-C is heeded from here on
+
     folders = index_folders(flags.folder)
     if flags.action != "remove" or flags.source is None:
         return folders
@@ -69,6 +74,8 @@ def _meant(flags: Namespace) -> list[Path]:
 
 
 def _info(folder: Path, _flags: Namespace) -> int:
+    from shards.reader import open_index
+
     facts = _facts(open_index(folder))
     print(f"{folder}")
     for title, value in facts.items():
@@ -76,7 +83,7 @@ def _info(folder: Path, _flags: Namespace) -> int:
     return commands.DONE
 
 
-def _facts(index: Index) -> dict[str, str]:
+def _facts(index: "Index") -> dict[str, str]:
     content = index.manifest
     size = sum(file.bytes for file in content.files())
     tally = content.tally
@@ -95,7 +102,8 @@ def _facts(index: Index) -> dict[str, str]:
 
 
 def _verify(folder: Path, _flags: Namespace) -> int:
-    from shards.verify import verify
+    from shards.check import verify
+    from shards.reader import open_index
 
     defects = 0
     for line in verify(folder):

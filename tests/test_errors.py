@@ -289,6 +289,33 @@ def test_too_little_memory_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------
 
 
+def test_commands_heed_ctrl_c_before_anything_that_takes_time_is_loaded() -> None:
+    commands_ = [
+        "build_index.__main__",
+        "build_index.search",
+        "evaluation.__main__",
+        "labeler.__main__",
+        "shards.__main__",
+    ]
+    program = f"import sys, {', '.join(commands_)}; print({{'numpy', 'pyarrow', 'msgspec'}} & set(sys.modules))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert answer.stdout == "set()\n"
+
+
+def test_ctrl_c_while_a_command_loads_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "labeler.config":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "labeler.config", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    assert label_main(["pictures"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_ctrl_c_in_a_build_costs_the_part_in_flight(tmp_path: Path) -> None:
     """As a terminal sends it: to the builder and to the processes that look for its concepts."""
     words = np.random.default_rng(0).integers(0, 26, (30_000, 12)) + ord("a")
