@@ -1,5 +1,6 @@
 """Pixels to names on one page."""
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -36,6 +37,8 @@ from segmenter import (
 from shards.commands import config_of
 
 Picture = NDArray[np.uint8]
+AnyPicture = Picture | Image.Image | Path | str
+"""A picture as people have it: uint8 [H, W, 3] RGB, Pillow's, or the path of a file."""
 
 
 class Labeler:
@@ -73,11 +76,11 @@ class Labeler:
             raise TypeError(f'found {config!r}, expected a LabelerConfig; options are given by name: method="tag"')
         config = config or config_of(LabelerConfig, options)
         if index is not None:
-            config = _with_index(config, Path(index))
+            config = _with_index(config, config_of(LabelerConfig, {"index": index}).index)
         retriever = Retriever.open(config.index)
         return cls(load_models(retriever, config), retriever, config)
 
-    def label(self, picture: Picture | Image.Image | Path | str) -> LabeledImage:
+    def label(self, picture: AnyPicture) -> LabeledImage:
         """Label one picture.
 
         Args:
@@ -91,7 +94,7 @@ class Labeler:
         (named,) = self._named([look])
         return self._outlined((look, named))
 
-    def label_many(self, pictures: Iterable[Picture | Image.Image | Path | str]) -> Generator[LabeledImage]:
+    def label_many(self, pictures: Iterable[AnyPicture]) -> Generator[LabeledImage]:
         """Label pictures in order; the same answers as one by one, in less time.
 
         Segments are searched for `batch_size` pictures at a time. Small networks see several pictures at a time, on a
@@ -102,10 +105,16 @@ class Labeler:
 
         Raises:
             PictureError: one of them cannot be read. Where that may be, `label` them one by one.
-            TypeError: one of them is nothing that `label` takes, or `pictures` is a single one.
+            TypeError: one of them is nothing that `label` takes, or they are one picture and not several.
         """
-        if isinstance(pictures, (str, Path, np.ndarray, Image.Image)):
-            raise TypeError(f"found one {type(pictures).__name__}, expected several pictures; label() takes one")
+        if isinstance(pictures, (str, os.PathLike, Image.Image)) or getattr(pictures, "ndim", 4) < 4:
+            found = type(pictures).__name__
+            raise TypeError(
+                f"label_many takes several pictures, found one, a {found}; use label, or give a list of one"
+            )
+        return self._labeled_of(pictures)
+
+    def _labeled_of(self, pictures: Iterable[AnyPicture]) -> Generator[LabeledImage]:
         threads, together = self.models.threads, self.config.batch_size
         beside = partial(ahead, workers=threads.workers, start=threads.start)
         with (
@@ -114,20 +123,21 @@ class Labeler:
         ):
             yield from labeled
 
-    def name(self, picture: Picture, segments: Segments) -> LabeledImage:
+    def name(self, picture: AnyPicture, segments: Segments) -> LabeledImage:
         """Name segments that are given, as this labeler names its own; each stays a segment of its own.
 
         Args:
-            picture: uint8 [H, W, 3] RGB.
+            picture: as `label` takes it.
             segments: S segments of that picture.
         """
+        picture = to_pixels(picture)
         look = self._see(picture, segments)
         (named,) = self._named([replace(look, pooled=replace(look.pooled, pairs=np.zeros((0, 2), np.int64)))])
         return LabeledImage(segments, named.labels, picture)
 
-    def embed(self, picture: Picture, segments: Segments) -> NDArray[np.float32]:
+    def embed(self, picture: AnyPicture, segments: Segments) -> NDArray[np.float32]:
         """Segments in the space shared with text: float32 [S, D], unit rows."""
-        return self._see(picture, segments).pooled.vectors
+        return self._see(to_pixels(picture), segments).pooled.vectors
 
     def _see(self, picture: Picture, segments: Segments) -> Look:
         if picture.shape[:2] != segments.size:
@@ -135,7 +145,7 @@ class Labeler:
         with self.models.threads.limited():
             return see_segments(picture, segments, self.models)
 
-    def _look(self, picture: Picture | Image.Image | Path | str) -> Look:
+    def _look(self, picture: AnyPicture) -> Look:
         pixels = to_pixels(picture)
         with self.models.threads.limited():
             return see(pixels, self.models, self.config)
@@ -164,9 +174,7 @@ def _with_index(config: LabelerConfig, index: Path) -> LabelerConfig:
     return replace(config, index=index)
 
 
-def label_picture(
-    picture: Picture | Image.Image | Path | str, index: Path | str | None = None, **options: Any
-) -> LabeledImage:
+def label_picture(picture: AnyPicture, index: Path | str | None = None, **options: Any) -> LabeledImage:
     """Label one picture with an index; for several, open a `Labeler` and keep it.
 
     Args:

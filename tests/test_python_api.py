@@ -170,6 +170,28 @@ def test_what_is_no_picture_is_refused_by_its_type(opened: Labeler, given: Any) 
         opened.label(given)
 
 
+@pytest.mark.parametrize(
+    "given", ["street.jpg", Path("street.jpg"), Image.new("RGB", (3, 2)), np.zeros((2, 3, 3), "u1")]
+)
+def test_one_picture_is_not_taken_for_many(opened: Labeler, given: Any) -> None:
+    found = type(given).__name__
+    with pytest.raises(TypeError, match=f"label_many takes several pictures, found one, a {found}; use label"):
+        opened.label_many(given)
+
+
+def test_given_segments_are_named_on_whatever_a_picture_comes_as(opened: Labeler) -> None:
+    segments = opened.label("street.jpg").segments
+    with Image.open("street.jpg") as picture:
+        assert same(opened.name("street.jpg", segments), opened.name(np.asarray(picture), segments))
+        np.testing.assert_array_equal(opened.embed(Path("street.jpg"), segments), opened.embed(picture, segments))
+
+
+@pytest.mark.parametrize("given", [["shards"], 5, b"shards", LabelerConfig()])
+def test_an_index_that_is_no_path_is_said(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"index: found .*, expected a path"):
+        Labeler.open(given)
+
+
 def test_pictures_of_pillows_that_cannot_be_read(opened: Labeler, tmp_path: Path) -> None:
     content = Path("street.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
