@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from open_clip.transformer import ResidualAttentionBlock
 from timm.layers.pos_embed_sincos import apply_rot_embed_cat
-from torch import Tensor
+from timm.models.eva import EvaBlockPostNorm
+from torch import Tensor, nn
 
 from encoders.packed_network import linear
 
@@ -18,7 +19,7 @@ REMEMBERED = 6  # blocks before whose entry the tokens are kept: no method goes 
 
 
 class Block(Protocol):
-    """A pre-norm residual block, taken apart: `tokens + joined(attention)`, and then `mlp` of that."""
+    """A residual block, taken apart: `tokens + joined(attention)`, and then `mlp` of that."""
 
     def normed(self, tokens: Tensor) -> Tensor:
         """What the attention sees: [B, T, W] to [B, T, W]."""
@@ -29,7 +30,7 @@ class Block(Protocol):
         ...
 
     def joined(self, heads: Tensor) -> Tensor:
-        """Heads side by side, then the output projection and layer scale: [B, H, T, d] to [B, T, W]."""
+        """Heads side by side, then whatever comes before they are added: [B, H, T, d] to [B, T, W]."""
         ...
 
     def mlp(self, tokens: Tensor) -> Tensor:
@@ -100,6 +101,28 @@ class TimmBlock:
         prefix, patches = side[:, :, : attn.num_prefix_tokens], side[:, :, attn.num_prefix_tokens :]
         turned = apply_rot_embed_cat(patches, self._rope, half=getattr(attn, "rotate_half", False))
         return torch.cat([prefix, turned], dim=2).type_as(side)
+
+
+class PostNormBlock(TimmBlock):
+    """timm's `EvaBlockPostNorm`, of EVA02-E: norms stand behind the attention and the MLP, not before."""
+
+    def normed(self, tokens: Tensor) -> Tensor:
+        """As `Block.normed`: the tokens as they are."""
+        return tokens
+
+    def joined(self, heads: Tensor) -> Tensor:
+        """As `Block.joined`."""
+        attn = self._block.attn
+        return self._block.norm1(attn.proj(attn.norm(side_by_side(heads))))
+
+    def mlp(self, tokens: Tensor) -> Tensor:
+        """As `Block.mlp`."""
+        return tokens + self._block.norm2(self._block.mlp(tokens))
+
+
+def timm_block(block: nn.Module, rope: Tensor | None = None) -> TimmBlock:
+    """A block of timm's taken apart, with the angles of the grid at hand: [N, 2 d], or None."""
+    return (PostNormBlock if isinstance(block, EvaBlockPostNorm) else TimmBlock)(block, rope)
 
 
 class Stream:

@@ -9,7 +9,7 @@ from timm.layers.attention_pool import AttentionPoolLatent
 from timm.layers.format import Format
 from torch import Tensor, nn
 
-from encoders.blocks import Stream, TimmBlock, apart, side_by_side
+from encoders.blocks import Stream, apart, side_by_side, timm_block
 from encoders.errors import unsupported_vision
 from encoders.masked_attention import attend
 from encoders.open_clip_tower import block_values, masked_mean
@@ -58,7 +58,7 @@ class TimmTower:
                 rotary.update_feat_shape(list(grid))  # of those that keep their angles; others make them for each grid
             placed = trunk._pos_embed(patches)
         tokens, angles = placed if isinstance(placed, tuple) else (placed, None)
-        return Stream([TimmBlock(block, angles) for block in trunk.blocks], trunk.norm_pre(tokens))
+        return Stream([timm_block(block, angles) for block in trunk.blocks], trunk.norm_pre(tokens))
 
     def read(self, tokens: Tensor) -> Tensor:
         """As `Tower.read`."""
@@ -93,7 +93,7 @@ class TimmTower:
         if self.attention_pool:
             return self._headed(self._pool_leaving(values))
         heads = apart(values, self._trunk.blocks[-1].attn.num_heads)[None]  # [1, H, n, d]
-        return self.read(TimmBlock(self._trunk.blocks[-1]).joined(heads)[0])
+        return self.read(timm_block(self._trunk.blocks[-1]).joined(heads)[0])
 
     def _pooled_under(self, normed: Tensor, shares: Tensor) -> Tensor:
         """The pool's attention, masked: [S, T, W] to [S, W]; its learned query takes the class token's place."""

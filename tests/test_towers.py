@@ -17,6 +17,7 @@ from open_clip.model import _build_vision_tower
 from test_dinov2 import SMALL, network
 from test_feature_map import noise
 from test_masked_attention import attention_map, masked_map, random_shares
+from timm.models.eva import Eva
 from torch import nn
 
 from encoders.attention import METHODS
@@ -34,7 +35,7 @@ LAYERS = 2
 PIXELS = PixelSpec((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 OPEN_CLIP = ["ViT-B-16", "ViT-B-32", "ViT-L-14", "ViT-H-14", "ViT-L-14-CLIPA"]
-TIMM_TOKEN = ["EVA02-B-16", "MobileCLIP-B"]
+TIMM_TOKEN = ["EVA02-B-16", "EVA02-E-14", "MobileCLIP-B"]
 TIMM_ATTENTION = ["ViT-B-16-SigLIP", "ViT-B-16-SigLIP2", "PE-Core-T-16-384"]
 TIMM_AVERAGE = ["vit_medium_patch16_gap_256"]
 TRANSFORMERS = [*OPEN_CLIP, *TIMM_TOKEN, *TIMM_ATTENTION, *TIMM_AVERAGE]
@@ -54,7 +55,7 @@ def built(name: str) -> nn.Module:
         vision["layers"] = LAYERS
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        visual: Any = _build_vision_tower(config["embed_dim"], vision)
+        visual: Any = slim_eva(config) if name == "EVA02-E-14" else _build_vision_tower(config["embed_dim"], vision)
         if hasattr(visual, "trunk") and hasattr(visual.trunk, "blocks"):
             visual.trunk.blocks = visual.trunk.blocks[:LAYERS]
         if name in CONVOLUTIONAL:
@@ -66,6 +67,14 @@ def built(name: str) -> nn.Module:
                 elif "pos" not in label:
                     parameter.normal_(std=parameter[0].numel() ** -0.5)  # patches that differ stay different
     return visual.eval()
+
+
+def slim_eva(config: dict[str, Any]) -> Any:
+    """EVA02-E-14 has four thousand million weights: its kind of blocks in a small trunk, with patches of 16."""
+    visual: Any = _build_vision_tower(config["embed_dim"], open_clip.get_model_config("EVA02-B-16")["vision_cfg"])
+    sizes: dict[str, Any] = {"patch_size": 16, "embed_dim": 48, "num_heads": 3, "depth": LAYERS}
+    visual.trunk = Eva(**sizes, use_post_norm=True, global_pool="token", num_classes=config["embed_dim"])
+    return visual
 
 
 def outlines() -> PatchFeatures:
