@@ -17,6 +17,7 @@ from encoders.pixels import SHORT_SIDE
 from encoders.presets import CLIP_TRUNK, DenseMethod
 from encoders.proxy import ProxyDense
 from encoders.tower import is_transformer
+from encoders.windows import OVERLAP
 
 ClipVectors = ClipDense | ClipFeatureMap
 Features = PatchFeatures | FeatureMap
@@ -70,7 +71,8 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
         config: the other network, and the method.
 
     Raises:
-        EncoderError: a network cannot be loaded, or a window was asked of a method that has none.
+        EncoderError: a network cannot be loaded, or a window was asked of a method that has none, or is
+            below three patches.
         UnsupportedTower: a network is of a kind that does not give what is needed, or not by this method.
         WeightsMissing: weights are not on this machine and no hub can be reached.
     """
@@ -84,6 +86,7 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
     size, device = config.short_side, config.device
     clip = clip_vectors(visual, config.dense if rewrites else None, short_side=size, device=device)
     features = patch_features(config.dino, clip, config.dino_checkpoint, short_side=size, device=device)
+    _require_wide(config, clip)
     digest = weights_digest([visual, features.network])
     for network in (visual, features.network):
         pack_layers(network)
@@ -91,6 +94,16 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
         if isinstance(each, FeatureMap):
             each.fold()
     return Encoders(features, ProxyDense(clip, features, window=config.window) if proxy else clip, clip, digest)
+
+
+def _require_wide(config: EncoderConfig, clip: ClipVectors) -> None:
+    """Refuse windows that cannot start a third of their side after another; a picture would take hundreds of them."""
+    least = OVERLAP * clip.patch
+    if config.window is not None and config.window < least and isinstance(clip, ClipDense):
+        raise EncoderError(
+            f"--window {config.window}: below {OVERLAP} patches of {clip.patch} pixels; give at least {least}, best "
+            f"the short side, {config.short_side}"
+        )
 
 
 def clip_vectors(

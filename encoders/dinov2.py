@@ -111,7 +111,10 @@ def _layout_of(network: Any) -> tuple[int, int]:
             f"{name} has no patch tokens; expected a timm vision transformer (such as vit_base_patch14_reg4_dinov2)"
         )
     if not getattr(network, "dynamic_img_size", False):
-        raise UnsupportedTower(f"{name} takes one picture size only; create it with dynamic_img_size=True")
+        raise UnsupportedTower(
+            f"{name} takes one picture size only, and pictures come in all; name another timm model, such as "
+            f"vit_base_patch14_reg4_dinov2 (in Python, one created with dynamic_img_size=True)"
+        )
     height, width = network.patch_embed.feat_ratio(as_scalar=False)  # with the stride of a stem
     if height != width:
         raise UnsupportedTower(f"{name} has patches of {height}x{width} pixels; expected square ones")

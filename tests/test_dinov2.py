@@ -141,7 +141,7 @@ def test_networks_without_patch_tokens_are_refused() -> None:
 
 
 def test_a_network_of_one_size_is_refused() -> None:
-    with pytest.raises(UnsupportedTower, match="dynamic_img_size=True"):
+    with pytest.raises(UnsupportedTower, match=r"name another timm model, such as .*dynamic_img_size=True"):
         PatchFeatures(network(dynamic_img_size=False, **SMALL), PIXELS)
 
 

@@ -216,6 +216,10 @@ def test_windows_that_are_none_are_refused() -> None:
         ProxyDense(ClipDense(tower(layers=1), PIXELS), Given(clusters(2, 2)), window=0)
     with pytest.raises(EncoderError, match=r"--window 64: .* by --dense own; leave --window out.* proxy"):
         load_encoders(tower(layers=1), EncoderConfig(dino=UNTRAINED, window=64))
+    narrow = EncoderConfig(dino=UNTRAINED, dense=DenseMethod.PROXY, window=3 * PATCH - 1)
+    least = f"--window {narrow.window}: below 3 patches of {PATCH} pixels; give at least {3 * PATCH}, .*side, 448"
+    with pytest.raises(EncoderError, match=least):
+        load_encoders(tower(layers=1), narrow)
 
 
 # ---- promises ----------------------------------------------------------------------------------------------------
