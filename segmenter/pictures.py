@@ -1,5 +1,6 @@
 """A file becomes pixels: uint8 [H, W, 3], RGB, upright. Hostile and odd files become one clear line instead."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,9 +98,11 @@ def picture_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
 
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn what Pillow raises into one line."""
+    """Turn what Pillow raises into one line; what it warns of is no news, because sizes have a limit here."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            yield
     except PictureError:
         raise
     except UnidentifiedImageError as error:

@@ -270,6 +270,13 @@ def test_bomb_is_refused_before_it_unfolds(tmp_path: Path) -> None:
     assert Image.MAX_IMAGE_PIXELS == 89_478_485
 
 
+@pytest.mark.filterwarnings("error")
+def test_large_pictures_are_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(Image.new("L", (30, 20)), tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)  # Pillow warns from here on, and refuses twice as many
+    assert load_picture(path).shape == (20, 30, 3)
+
+
 def test_bomb_is_refused_where_pillow_is_told_to_allow_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     path = tmp_path / "bomb.png"
