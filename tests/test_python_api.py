@@ -233,11 +233,6 @@ def test_many_pictures_of_any_kind(opened: Labeler) -> None:
         list(found)
 
 
-def test_one_picture_is_not_many(opened: Labeler) -> None:
-    with pytest.raises(TypeError, match=r"found one str, expected several pictures; label\(\) takes one"):
-        next(opened.label_many("street.jpg"))
-
-
 def test_an_index_is_opened_by_a_text(opened: Labeler) -> None:
     index = open_index("shards/mine")
     assert index.folder == Path("shards/mine")
