@@ -1,4 +1,4 @@
-"""Rewriting an index without the captions that were removed from it; nothing is embedded."""
+"""Rewriting an index without the captions that were removed from it, and in few parts; nothing is embedded."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
-from build_index.rewriting import require_intact_concepts, rewrite_parts
+from build_index.rewriting import is_scattered, require_intact_concepts, rewrite_parts
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex, layout, open_index
@@ -20,7 +20,7 @@ from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_array
 
 
 def compact(folder: Path) -> tuple[int, int]:
-    """Rewrite an index without its removed captions; rows and concepts are numbered anew.
+    """Rewrite an index without its removed captions, small parts gathered; rows and concepts are numbered anew.
 
     The new folder is written beside the old one and takes its name when it is complete; killed at any moment, it is
     finished or begun again by the next writer. What else lies in the folder stays there, and an export is made anew.
@@ -45,7 +45,7 @@ def compact(folder: Path) -> tuple[int, int]:
         holder.require_no_plan()
         if len(index.removed) == index.manifest.rows:
             raise NoIndex(f"{folder}: every caption was removed; delete the folder instead")
-        if not len(index.removed):
+        if not len(index.removed) and not is_scattered(index):
             return index.manifest.rows, index.manifest.rows
         rows = _replace(folder.resolve(), index)
     return index.manifest.rows, rows

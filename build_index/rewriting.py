@@ -4,6 +4,7 @@ Nothing is embedded: a caption keeps its vector and its concepts, whatever its n
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,45 @@ from shards.reader import require_intact
 REMOVED = "removed"
 """The reason under which the tally keeps removed captions, so that the books still balance."""
 
+ROWS_TOGETHER = 32_768
+"""Neighbouring parts that have no more rows than this together become one; larger ones stay as they are."""
+
 COLUMNS = ("text", "hash", "source", "concepts")
 """All of the captions file but the row numbers."""
+
+
+def is_scattered(index: Index) -> bool:
+    """Whether writing an index anew would make fewer parts of it, as after many small appends."""
+    rows = [part.rows for part in index.manifest.parts]
+    return any(one + other <= ROWS_TOGETHER for one, other in pairwise(rows))
+
+
+class _Gathered:
+    """Captions and vectors on their way into parts; `parts` are those that are written."""
+
+    def __init__(self, writer: IndexWriter) -> None:
+        self.parts: list[PartInfo] = []
+        self.rows = 0
+        self._writer = writer
+        self._tables: list[pa.Table] = []
+        self._vectors: list[NDArray[np.float16]] = []
+        self._waiting = 0
+
+    def add(self, table: pa.Table, vectors: NDArray[np.float16]) -> None:
+        """Take n captions and their vectors, float16 [n, d]."""
+        if self._waiting + len(table) > ROWS_TOGETHER:
+            self.write()
+        self._tables.append(table)
+        self._vectors.append(vectors)
+        self._waiting += len(table)
+        self.rows += len(table)
+
+    def write(self) -> None:
+        """Write what waits as one part, if anything does."""
+        if self._waiting:
+            table = pa.concat_tables(self._tables).combine_chunks()
+            self.parts.append(self._writer.write_rows(len(self.parts), table, np.concatenate(self._vectors)))
+            self._tables, self._vectors, self._waiting = [], [], 0
 
 
 def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[PartInfo], Books]:
@@ -37,12 +75,12 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
         writer: of an index that is to be made.
 
     Returns:
-        The parts, each what is left of one of the old, and the books.
+        The parts, each what is left of one of the old or of several small ones, and the books.
 
     Raises:
         ShardDamaged: a file of one of the indexes is not what its manifest says.
     """
-    parts: list[PartInfo] = []
+    gathered = _Gathered(writer)
     sources: list[SourceInfo] = []
     seen, counts = SeenCaptions(), Counts(np.zeros(0, np.uint32))
     with progress("captions", "rows", sum(index.manifest.rows for index in indexes)) as bar:
@@ -58,14 +96,13 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
                 rows, fresh = seen.assign(table["hash"].to_pylist())
                 counts.add(rows, meetings[part.first_row : part.first_row + part.rows][keep])
                 if any(fresh):
-                    first_row = parts[-1].first_row + parts[-1].rows if parts else 0
-                    table = _renumbered(table.filter(fresh), first_row, len(sources) + numbers)
-                    vectors = index.part_vectors(number)[keep][fresh]
-                    parts.append(writer.write_rows(len(parts), table, vectors))
+                    table = _renumbered(table.filter(fresh), gathered.rows, len(sources) + numbers)
+                    gathered.add(table, index.part_vectors(number)[keep][fresh])
                 bar.update(part.rows)
             sources += [info for info, to in zip(index.manifest.sources, numbers, strict=True) if to >= 0]
+    gathered.write()
     tally = _added([_without_removed(index) for index in indexes], len(seen))
-    return parts, Books(counts.array(), tally, sources, removed=np.zeros(0, np.int64))
+    return gathered.parts, Books(counts.array(), tally, sources, removed=np.zeros(0, np.int64))
 
 
 def require_intact_concepts(index: Index) -> None:

@@ -16,7 +16,7 @@ ACTIONS = {
     "info": "what is in there: rows, words, encoder, search index, recall, sources",
     "verify": "every byte against the manifest; exit code 1 on damage",
     "remove": "take captions out by source or by pattern; their rows keep their numbers",
-    "compact": "rewrite an index without the captions that were removed",
+    "compact": "rewrite an index without the captions that were removed, and in few parts",
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from conftest import contents, write_captions
 from test_builder_extras import CAPTIONS, build_with, flip, removed
 
+from build_index import rewriting
 from build_index.compact import compact
 from shards import IndexBusy, NoIndex, ShardDamaged, ShardError, open_index, open_indexes, verify
 from shards.leftovers import before_of
@@ -34,6 +35,28 @@ def test_compacting_embeds_nothing_and_numbers_anew(tmp_path: Path) -> None:
     assert not after.removed.size
     assert list(verify(folder)) == []
     assert [path.name for path in folder.parent.iterdir()] == ["corpus"]
+
+
+def test_compacting_gathers_the_parts_of_many_small_appends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rewriting, "ROWS_TOGETHER", 4)
+    folder = build_with(tmp_path, corpus=(str(write_captions(tmp_path / "0.parquet", CAPTIONS[:1])),)).folder
+    for number, caption in enumerate(CAPTIONS[1:], start=1):
+        build_with(tmp_path, append=(str(write_captions(tmp_path / f"{number}.parquet", [caption])),))
+    before = open_index(folder)
+    assert [part.rows for part in before.manifest.parts] == [1] * 6
+    rows = range(6)
+    vectors, captions = before.vectors(rows), before.captions(rows)
+    assert compact(folder) == (6, 6)
+    after = open_index(folder)
+    assert [(part.first_row, part.rows) for part in after.manifest.parts] == [(0, 4), (4, 2)]
+    assert after.captions(rows) == captions
+    np.testing.assert_array_equal(after.vectors(rows), vectors)
+    assert after.manifest.sources == before.manifest.sources
+    assert after.manifest.tally == before.manifest.tally
+    assert list(verify(folder)) == []
+    manifest = (folder / "manifest.json").read_bytes()
+    assert compact(folder) == (6, 6)
+    assert (folder / "manifest.json").read_bytes() == manifest  # nothing is left to gather
 
 
 def test_a_source_that_had_the_captions_of_a_removed_one_can_be_read_again(tmp_path: Path) -> None:
