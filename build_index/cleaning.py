@@ -18,6 +18,7 @@ class Refusal(Enum):
     EMPTY = "empty"
     TOO_LONG = f"longer than {MAX_CHARACTERS} characters"
     DAMAGED = "damaged"
+    MORE_COLUMNS = "more columns than the first row"
     NO_ROWS = "no rows"
 
 

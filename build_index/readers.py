@@ -101,7 +101,11 @@ def _read_text(source: Source) -> Stream:
 
 
 def _read_delimited(source: Source) -> Stream:
-    """CSV and TSV. TSV captions hold stray quotation marks, so quoting is off there."""
+    """CSV and TSV. TSV captions hold stray quotation marks, so quoting is off there.
+
+    A row with more columns than the first was cut inside a caption, most likely, and is refused; a word list may have
+    several names for a thing, of which the first counts.
+    """
     with opened(source) as stream:
         rows: Iterator[Row]
         if source.kind == "tsv":
@@ -121,12 +125,15 @@ def _read_delimited(source: Source) -> Stream:
         whole = [row for row in first if not isinstance(row, Refusal) and any(row)]  # an empty line tells nothing
         place, has_header = choose_position(whole or [[""]], source.columns, source.uri, chosen=source.chosen)
         body = chain((row for row in first if not (has_header and row is whole[0])), rows)
-        yield from chunks(_cell(row, place) for row in body)
+        width = None if source.listed or not whole else len(whole[0])
+        yield from chunks(_cell(row, place, width) for row in body)
 
 
-def _cell(row: Row, place: int) -> str | Refusal | None:
+def _cell(row: Row, place: int, width: int | None) -> str | Refusal | None:
     if isinstance(row, Refusal):
         return row
+    if width is not None and any(row[width:]):
+        return Refusal.MORE_COLUMNS
     return row[place] if place < len(row) else None
 
 

@@ -23,7 +23,7 @@ from build_index.csv_rows import csv_rows
 from build_index.errors import CorpusError
 from build_index.json_guard import GuardedJson
 from build_index.readers import read_source
-from build_index.streams import Problem
+from build_index.streams import Chunk, Problem
 
 
 def test_a_mark_that_nobody_closes_costs_one_row(tmp_path: Path) -> None:
@@ -45,6 +45,28 @@ def test_a_field_that_is_too_long_costs_one_row_at_the_beginning_too(tmp_path: P
     values, problems = read(written(tmp_path / "long.csv", "caption\na dog\n" + "x" * (1 << 25) + "\na cat\n"))
     assert values == ["a dog", Refusal.DAMAGED, "a cat"]
     assert not problems
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("a.csv", "url,caption\nhttp://a.b/c,a dog, brown\nhttp://a.b/d,a cat,,\n", [Refusal.MORE_COLUMNS, "a cat"]),
+        ("a.csv", "caption\na dog, brown\na cat\n", [Refusal.MORE_COLUMNS, "a cat"]),
+        ("a.csv", "a cat\na dog, brown\n", ["a cat", Refusal.MORE_COLUMNS]),
+        ("a.tsv", "http://a.b/d\ta cat\nhttp://a.b/c\ta dog\tbrown\n", ["a cat", Refusal.MORE_COLUMNS]),
+        ("a.csv", "caption,url\n0,a dog,http://a.b/c\n", [Refusal.MORE_COLUMNS]),
+    ],
+)
+def test_a_caption_that_a_separator_cuts_is_refused_and_not_shortened(
+    tmp_path: Path, name: str, text: str, values: list[Any]
+) -> None:
+    assert read(written(tmp_path / name, text)) == (values, [])
+
+
+def test_of_several_names_in_a_row_of_a_word_list_the_first_counts(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "yolk\ngray,grey\n")
+    (chunk,) = read_source(Source(str(path), (), listed=True))
+    assert chunk == Chunk(0, ["yolk", "gray"])
 
 
 @given(st.lists(st.text(st.sampled_from('ab",\n\r'), max_size=6), min_size=1, max_size=8))
