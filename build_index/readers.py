@@ -5,7 +5,9 @@ allows it. Memory does not grow with the file, unless that is a parquet file ins
 """
 
 import io
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import IO, Any
 
@@ -126,7 +128,7 @@ def _read_delimited(source: Source) -> Stream:
         place, has_header = choose_position(whole or [[""]], source.columns, source.uri, chosen=source.chosen)
         body = chain((row for row in first if not (has_header and row is whole[0])), rows)
         width = None if source.listed or not whole else len(whole[0])
-        yield from chunks(_cell(row, place, width) for row in body)
+        yield from chunks(value for row in body for value in _values(_cell(row, place, width)))
 
 
 def _cell(row: Row, place: int, width: int | None) -> str | Refusal | None:
@@ -135,6 +137,16 @@ def _cell(row: Row, place: int, width: int | None) -> str | Refusal | None:
     if width is not None and any(row[width:]):
         return Refusal.MORE_COLUMNS
     return row[place] if place < len(row) else None
+
+
+def _values(cell: str | Refusal | None) -> Sequence[str | Refusal | None]:
+    """A cell, or the captions in it where it is a list of strings as JSON has it: Flickr30k's table has five in one."""
+    if isinstance(cell, str) and cell.startswith('["') and cell.endswith('"]'):
+        with suppress(ValueError, RecursionError):
+            texts = json.loads(cell)
+            if all(isinstance(text, str) for text in texts):
+                return [*texts]
+    return [cell]
 
 
 def _broken_again(rows: Iterator[Row]) -> Iterator[Row]:

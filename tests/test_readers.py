@@ -246,6 +246,15 @@ def test_flickrs_token_file_is_read_by_its_preset(tmp_path: Path) -> None:
     assert read(source.uri, *source.columns) == (["a dog", "a cat"], [])
 
 
+def test_a_list_in_a_cell_is_taken_apart(tmp_path: Path) -> None:
+    """As in Flickr30k's table on the hub, whose five captions of a picture stand in one cell."""
+    rows = [json.dumps(["a dog", 'a "big" dog']), '["a", 1, "b"]', '["unclosed", "', "a cat", json.dumps(["a horse"])]
+    text = io.StringIO()
+    csv.writer(text).writerows([("raw", "filename"), *((row, "1.jpg") for row in rows)])
+    path = written(tmp_path / "flickr_annotations_30k.csv", text.getvalue())
+    assert read(path, "raw") == (["a dog", 'a "big" dog', *rows[1:4], "a horse"], [])
+
+
 def test_a_missing_column_lists_the_columns(tmp_path: Path) -> None:
     for name, text in (("a.csv", "url,caption\nu,c\n"), ("a.tsv", "url\tcaption\nhttp://x.org\tc\n")):
         path = written(tmp_path / name, text)
