@@ -31,7 +31,8 @@ class CorpusPreset:
 
     Attributes:
         hub: where the Hugging Face hub keeps its parquet files, as a glob below `hf://datasets/`.
-        local: globs of the same files under `--data-dir`, tried in order; the first that matches anything is used.
+        local: globs of the same files under `--data-dir`, plain or compressed, tried in order; the first that matches
+            anything is used.
         columns: names of the caption column, first match wins.
         listed: whether every row is the name of something, and so a concept by itself.
     """
@@ -50,7 +51,7 @@ CORPORA = {
     ),
     "cc12m": CorpusPreset(
         "google-research-datasets/conceptual_12m@refs%2Fconvert%2Fparquet/default/train/*.parquet",
-        ("**/*cc12m*.parquet", "**/*cc12m*.tsv", "**/*conceptual_12m*.parquet"),
+        ("**/*cc12m*.parquet", "**/*cc12m*.tsv", "**/*.parquet"),
         ("caption",),
     ),
     "coco": CorpusPreset(
@@ -60,7 +61,13 @@ CORPORA = {
     ),
     "flickr30k": CorpusPreset(
         "nlphuji/flickr30k@refs%2Fconvert%2Fparquet/**/*.parquet",
-        ("**/*flickr30k*.parquet", "**/*flickr30k*.csv", "**/results_20130124.token"),
+        (
+            "**/*flickr30k*.parquet",
+            "**/*flickr30k*.csv",
+            "**/flickr_annotations_30k.csv",
+            "**/results_20130124.token",
+            "**/*.parquet",
+        ),
         ("caption", "captions", "raw", "1"),
     ),
     "laion": CorpusPreset("laion/laion-art/*.parquet", ("**/*.parquet",), ("TEXT", "caption", "text")),
@@ -173,7 +180,8 @@ def _preset_files(name: str, preset: CorpusPreset, data_dir: Path | None) -> lis
     if data_dir.is_file():
         return [str(data_dir)]
     for pattern in preset.local:
-        found = sorted(str(path) for path in data_dir.glob(pattern) if path.is_file())
+        names = (path for mark in COMPRESSIONS for path in data_dir.glob(pattern + mark))
+        found = sorted(str(path) for path in names if path.is_file())
         if found:
             return found
     there = ", ".join(sorted(path.name for path in data_dir.glob("*"))[:8]) or "nothing"

@@ -63,6 +63,24 @@ def test_a_preset_finds_its_files_and_knows_its_column(tmp_path: Path) -> None:
     assert find_sources(config) == [Source(str(path), ("url",), chosen=True)]
 
 
+@pytest.mark.parametrize(
+    ("corpus", "name"),
+    [
+        ("cc12m", "default/train/0000.parquet"),
+        ("flickr30k", "TEST/test/0000.parquet"),
+        ("flickr30k", "flickr_annotations_30k.csv"),
+        ("cc3m", "Train_GCC-training.tsv.gz"),
+        ("coco", "annotations/captions_train2017.json.xz"),
+    ],
+)
+def test_a_preset_finds_copies_as_they_are_published(tmp_path: Path, corpus: str, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    (source,) = find_sources(BuildConfig(corpus=(corpus,), data_dir=tmp_path))
+    assert source.uri == str(path)
+
+
 def test_captions_in_the_folder_of_the_index_are_refused(tmp_path: Path) -> None:
     """The writer deletes what looks like its own unfinished parts, and these look so."""
     path = write_captions(tmp_path / "captions" / "captions-00000.parquet", ROWS)
