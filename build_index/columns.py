@@ -23,7 +23,10 @@ OTHER_COLUMNS = (
 
 _URL = re.compile(r"(?:https?:)?//\S+\.\S+")
 
-_OTHER_MARKS = re.compile(r"[;|\t]")
+_OTHER_MARKS = ";|\t"
+"""What separates columns where commas do not."""
+
+_HEADER = re.compile(r"\w+(?:[,;|\t] ?\w+)+")
 
 
 def choose_column(found: Sequence[str], wanted: Sequence[str], where: str) -> str:
@@ -78,8 +81,9 @@ def choose_position(
     position = next((int(name) for name in wanted if name.isdecimal()), None)
     if has_header and (position is None or set(wanted) & set(first)):
         return first.index(choose_column(first, wanted, where)), True
-    parts = [part.strip() for part in _OTHER_MARKS.split(first[0])]
-    if len(first) == 1 and len(parts) > 1 and any(_is_known(part, (*known, *OTHER_COLUMNS)) for part in parts):
+    parts = [part.strip() for part in re.split(f"[{_OTHER_MARKS}]", first[0])]
+    named = len(parts) > 1 and any(_is_known(part, (*known, *OTHER_COLUMNS)) for part in parts)
+    if len(first) == 1 and (named or (position is None and _is_marked_alike(rows))):
         raise CorpusError(
             f"{where}: one column, {_listed(first)}, which looks like several; columns are separated by commas in "
             "a .csv and by tabs in a .tsv"
@@ -100,6 +104,26 @@ def choose_position(
         f"{where}: cannot tell which column holds the captions; choose with --caption-column NAME or, without a "
         f"header, its position from 0; its first row: {_listed(first)}"
     )
+
+
+def require_no_table(line: str, where: str) -> None:
+    """Refuse a text file whose first line names columns: every line would be a caption with its picture's name in it.
+
+    Raises:
+        CorpusError: it is a table.
+    """
+    names = re.split(r"[,;|\t] ?", line)
+    if _HEADER.fullmatch(line) and any(_is_known(name, CAPTION_COLUMNS) for name in names):
+        raise CorpusError(
+            f"{where}: its first line, {line[:60]!r}, names columns; call a table .csv where commas separate them, and "
+            ".tsv where tabs do"
+        )
+
+
+def _is_marked_alike(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether every row, and there are several, has the same number of a mark that separates columns elsewhere."""
+    counts = [{",".join(row).count(mark) for row in rows} for mark in _OTHER_MARKS]
+    return len(rows) > 1 and any(len(each) == 1 and each != {0} for each in counts)
 
 
 def _is_known(name: str, known: Sequence[str]) -> bool:

@@ -230,7 +230,7 @@ def _split(name: str) -> tuple[str, str]:
     lower = _without_query(name).lower()
     compression = next((mark for mark in COMPRESSIONS if mark and lower.endswith(mark)), "")
     bare = lower.removesuffix(compression)
-    if bare.endswith(".token"):
+    if bare.endswith((".token", ".token.txt")):  # of Flickr30k and Flickr8k
         return ".tsv", compression
     return next((suffix for suffix in SUFFIXES if bare.endswith(suffix)), ""), compression
 

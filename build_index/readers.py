@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from build_index import streams
 from build_index.cleaning import Refusal
-from build_index.columns import choose_column, choose_position
+from build_index.columns import choose_column, choose_position, require_no_table
 from build_index.corpora import DATASET, Source
 from build_index.csv_rows import Row, csv_rows
 from build_index.dataset_reader import read_dataset
@@ -99,7 +99,10 @@ def _python_values(array: pa.Array) -> list[Any]:
 
 def _read_text(source: Source) -> Stream:
     with opened(source) as stream:
-        yield from chunks(line.rstrip("\r\n") for line in lines(stream))
+        rows = (line.rstrip("\r\n") for line in lines(stream))
+        first = list(islice(rows, 1))
+        require_no_table("".join(first), source.uri)
+        yield from chunks(chain(first, rows))
 
 
 def _read_delimited(source: Source) -> Stream:

@@ -89,6 +89,15 @@ def test_whole_rows_are_what_pythons_parser_reads(cells: list[str]) -> None:
         ("a.csv", "url,description\nhttp://a.b/c,a dog\n", (), "no column is named like captions; choose with"),
         ("a.csv", "a dog,b\na cat,d\n", ("nope",), "no column nope; its first row: 'a dog', 'b'; without a header"),
         ("a.csv", "url;caption\nhttp://a.b/c;a dog\n", (), "one column, 'url;caption', which looks like several"),
+        (
+            "results.csv",
+            "image_name| comment_number| comment\n1.jpg| 0| a dog , brown\n1.jpg| 1| a cat\n",
+            (),
+            "one column, 'image_name| comment_number| comment', which looks like several",
+        ),
+        ("captions.txt", "image,caption\n1.jpg,a dog\n", (), "its first line, 'image,caption', names columns; call"),
+        ("a.txt", "URL\tTEXT\nhttp://a.b/c\ta dog\n", (), "its first line, 'URL\\tTEXT', names columns; call"),
+        ("Flickr8k.token.txt", "1.jpg#0\ta dog\n1.jpg#1\ta cat\n", (), "cannot tell which column holds the captions"),
         ("a.csv", "caption,caption\na dog,a cat\n", (), "2 columns are called 'caption'; rename all but one"),
     ],
 )
@@ -96,6 +105,20 @@ def test_nothing_is_guessed(tmp_path: Path, name: str, text: str, columns: tuple
     path = written(tmp_path / name, text)
     with pytest.raises(CorpusError, match=re.escape(f"{path}: {said}")):
         list(read_source(Source(str(path), columns, chosen=bool(columns))))
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("a.csv", ["a dog | a shop", "a cat", "a horse | a farm"]),
+        ("a.csv", ["a dog | a shop"]),
+        ("a.txt", ["text, title and a picture of a dog", "a cat"]),
+        ("a.txt", ["path, dog", "cat, tree"]),
+    ],
+)
+def test_captions_with_marks_are_no_table(tmp_path: Path, name: str, rows: list[str]) -> None:
+    text = "".join(f'"{row}"\n' if name.endswith("csv") else f"{row}\n" for row in rows)
+    assert read(written(tmp_path / name, text)) == (rows, [])
 
 
 @pytest.mark.parametrize("columns", [(), ("caption",), ("Caption",)])
