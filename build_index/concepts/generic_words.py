@@ -11,7 +11,8 @@ MEDIUM = frozenset(
     photo photograph photography image imagery picture pic pix snapshot screenshot screengrab thumbnail clipart
     clip-art vector illustration background backdrop wallpaper foreground footage video stock royalty royalty-free jpg
     jpeg png gif svg eps psd hd uhd 4k 8k render rendering mockup mock-up template closeup close-up portrait caption
-    download getty alamy shutterstock istock dreamstime pinterest depositphotos img recipe concept idea tutorial diy
+    download afp reuters getty alamy shutterstock istock dreamstime pinterest depositphotos img recipe concept idea
+    tutorial diy
     """.split()
 )
 """The medium or the wrapping, not what is in it. Neither alone nor in a longer concept, but for `THINGS_OF_MEDIA`."""
@@ -50,6 +51,7 @@ WRAPPERS = frozenset(
 DATES = frozenset(
     """
     january february march april may june july august september october november december
+    jan feb apr aug sept oct nov dec
     monday tuesday wednesday thursday friday saturday sunday vs etc
     """.split()
 )
@@ -76,6 +78,7 @@ ABSTRACT = frozenset(
     today tomorrow yesterday tonight anniversary
 
     thing stuff object item something anything everything nothing someone somebody anyone everyone one all other another
+    he she we they my our your his their ours theirs this each both what how now via plus must do doing
     him her them us me you it its itself himself herself themselves myself yourself up down out off over de
     same manner instance category thought theme topic subject matter fact truth reason cause purpose aim meaning
     sense issue problem question answer solution result effect impact consequence success failure chance

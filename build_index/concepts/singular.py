@@ -19,6 +19,7 @@ _EXCEPTIONS = {
     "leaves": "leaf", "media": "media", "dice": "dice", "axes": "axe", "lenses": "lens", "insignia": "insignia",
     "selfies": "selfie", "hoodies": "hoodie", "veggies": "veggie", "floaties": "floatie", "onesies": "onesie",
     "cookies": "cookie", "staves": "stave", "accessories": "accessory",
+    "beanies": "beanie", "calories": "calorie", "subspecies": "subspecies", "zirconia": "zirconia",
 }  # fmt: skip
 
 
