@@ -214,6 +214,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         "/a.parquet": write_captions(tmp_path / "served", ROWS).read_bytes(),
         "/b.csv.gz": gzip.compress(as_csv(ROWS).encode()),
         "/drop.txt": b"a dog\n" * 1_000,
+        "/drop.parquet": write_captions(tmp_path / "served", ROWS).read_bytes(),
     }
     with ThreadingHTTPServer(("127.0.0.1", 0), Captions) as httpd:
         thread = threading.Thread(target=httpd.serve_forever, args=[0.01])
@@ -238,10 +239,12 @@ def test_http_with_a_query(server: str) -> None:
 def test_http_that_is_missing_or_breaks_off(server: str) -> None:
     with pytest.raises(CorpusError, match=f"{server}/none.txt: cannot be opened"):
         fingerprint([Source(f"{server}/none.txt", ())])
-    for name in ("none", "drop"):
-        values, (problem,) = read(f"{server}/{name}.txt")
+    for name in ("none.txt", "drop.txt", "drop.parquet"):
+        uri = f"{server}/{name}"
+        values, (problem,) = read(uri)
         assert values == []
-        assert (problem.place, problem.reason) == (f"{server}/{name}.txt after row 0", Refusal.DAMAGED)
+        assert (problem.place, problem.reason) == (f"{uri} after row 0", Refusal.DAMAGED)
+        assert rows_to_read([Reading(Source(uri, ()), 0)], None) is None
 
 
 def test_a_file_on_a_server_changes_its_fingerprint(server: str) -> None:
