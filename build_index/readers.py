@@ -1,7 +1,8 @@
 """Files of captions as streams: every row comes out, as text or as a named problem, in file order.
 
 A reader never loses a row. What it cannot read it yields as a `Problem` with its place, and goes on where the format
-allows it. Memory does not grow with the file, unless that is a parquet file inside another compression.
+allows it. Memory does not grow with the file, unless that is a parquet file inside another compression, or on a server
+that gives files as a whole only.
 """
 
 import io
@@ -76,11 +77,21 @@ def _read_parquet(source: Source) -> Stream:
 
 
 def _seekable(source: Source) -> IO[bytes]:
-    """The bytes of a file that is read from its end; one that is compressed as a whole has to be held in memory."""
-    if not source.compression:
+    """The bytes of a file that is read from its end; one that is given from its beginning only is held in memory."""
+    if not source.compression and ("://" not in source.uri or _is_given_in_parts(source.uri)):
         return raw(source.uri)
     with opened(source) as stream:
         return io.BytesIO(stream.read())
+
+
+def _is_given_in_parts(uri: str) -> bool:
+    """Whether a server gives the end of a file by itself; Python's own HTTP server does not."""
+    try:
+        with raw(uri) as stream:
+            stream.seek(-1, io.SEEK_END)
+            return len(stream.read(1)) == 1
+    except ValueError:
+        return False
 
 
 def _python_values(array: pa.Array) -> list[Any]:

@@ -1,6 +1,7 @@
 """Which files of captions are meant, here and on servers, and how a change of them is noticed."""
 
 import gzip
+import hashlib
 import re
 import threading
 from collections.abc import Iterator
@@ -171,8 +172,12 @@ def test_rows_to_come_are_known_for_parquet_alone(tmp_path: Path) -> None:
     assert rows_to_read([Reading(parquet_file, 0), Reading(text_file, 1)], 5) == 5
 
 
+MANY = [hashlib.sha256(bytes([number % 256, number // 256])).hexdigest() for number in range(3_000)]
+"""More than is read at once from the end of a parquet."""
+
+
 class Captions(BaseHTTPRequestHandler):
-    """Serves files from memory, whole or in part; asked for `drop.txt`, it breaks off."""
+    """Serves files from memory, whole or in part; `whole` it gives as a whole only, at `drop` it breaks off."""
 
     files: dict[str, bytes] = {}  # noqa: RUF012
 
@@ -188,7 +193,7 @@ class Captions(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         size = len(data)
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        asked = "whole" not in self.path and re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if asked:
             first, last = int(asked[1]), min(int(asked[2] or size), size - 1)
             data = data[first : last + 1]
@@ -213,6 +218,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     Captions.files = {
         "/a.parquet": write_captions(tmp_path / "served", ROWS).read_bytes(),
         "/b.csv.gz": gzip.compress(as_csv(ROWS).encode()),
+        "/whole.parquet": write_captions(tmp_path / "served", MANY).read_bytes(),
         "/drop.txt": b"a dog\n" * 1_000,
         "/drop.parquet": write_captions(tmp_path / "served", ROWS).read_bytes(),
     }
@@ -228,6 +234,7 @@ def test_http(server: str) -> None:
     assert found(f"{server}/a.parquet") == [f"{server}/a.parquet"]
     assert read(f"{server}/a.parquet") == (ROWS, [])
     assert read(f"{server}/b.csv.gz") == (ROWS, [])
+    assert read(f"{server}/whole.parquet") == (MANY, [])
 
 
 def test_http_with_a_query(server: str) -> None:
