@@ -1,7 +1,8 @@
-"""A JSON document on its way to the parser, which crashes at some that are well formed.
+"""A JSON document on its way to the parser, which crashes at some that are well formed, and refuses some of Python's.
 
 ijson's parser in C ends the process at a number of over 4,300 digits, and needs memory as the square of the depth.
-Captions need neither, so a document that holds them is refused as damaged where it does.
+Captions need neither, so a document that holds them is refused as damaged where it does. What Python writes for a
+number that is none, NaN and Infinity, is no JSON; it becomes a number, which is no caption either.
 """
 
 import re
@@ -11,6 +12,8 @@ MOST_DIGITS, DEEPEST = 4_000, 1_000
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]{%d}" % MOST_DIGITS)
+_NO_NUMBER = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|NaN|Infinity', re.DOTALL)  # or a string, to step over it
+_NUMBERS = {b"NaN": b"0.0", b"Infinity": b"1.000000"}  # as long as what they stand for
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -28,14 +31,23 @@ class GuardedJson:
         self._left = b""  # from the last string on that has not ended, or digits that may go on
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, as many as asked for at most.
+        """The next bytes, as many as asked for at most, and a few more where they would end inside a word.
 
         Raises:
             ValueError: a number has more than `MOST_DIGITS` digits, or lists and objects are deeper than `DEEPEST`.
         """
         given = self._stream.read(size)
+        for _ in b"Infinity":
+            given += self._stream.read(1) if given[-1:].isalpha() else b""
+        given = self._with_numbers(given)
         self._look(given)
         return given
+
+    def _with_numbers(self, given: bytes) -> bytes:
+        if not any(word in given for word in _NUMBERS):
+            return given
+        whole = _NO_NUMBER.sub(lambda found: _NUMBERS.get(found[0], found[0]), self._left + given)
+        return whole[len(self._left) :]
 
     def _look(self, given: bytes) -> None:
         bare = _STRING.sub(b"", self._left + given)

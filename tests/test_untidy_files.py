@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,18 @@ def test_what_is_well_formed_passes_and_is_counted(document: Any, size: int) -> 
         parts.append(part)
     assert b"".join(parts) == data
     assert guarded.depth == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 1 << 16])
+def test_numbers_that_are_none_are_read_as_python_writes_them(tmp_path: Path, size: int) -> None:
+    captions = ['a "NaN" \\', "Infinity, NaN", "NaN"]
+    scores = [math.nan, math.inf, -math.inf]
+    rows = [{"caption": caption, "score": score} for caption, score in zip(captions, scores, strict=True)]
+    path = written(tmp_path / "a.json", json.dumps([*rows, {"caption": math.nan}, {"caption": "a cat"}]))
+    assert read(path) == ([*captions, 0, "a cat"], [])
+    guarded = GuardedJson(io.BytesIO(path.read_bytes()))
+    parts = b"".join(iter(lambda: guarded.read(size), b""))
+    assert [row["caption"] for row in json.loads(parts)] == [*captions, 0, "a cat"]
 
 
 @pytest.mark.parametrize("line", ['{"caption": "a d', '{"caption": "a dog"', "{"])
