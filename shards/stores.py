@@ -56,7 +56,7 @@ class Parts:
             self.require(int(numbers.min()))
             self.require(int(numbers.max()))
 
-    def _place(self, number: int) -> tuple[int, int]:
+    def _where(self, number: int) -> tuple[int, int]:
         """Part, and number inside it."""
         self.require(number)
         part = bisect_right(self._starts, number) - 1
@@ -97,7 +97,7 @@ class Texts(Parts):
 
     def __init__(self, place: Place, unit: str, names: Sequence[str], sizes: Sequence[int]) -> None:
         super().__init__(place.folder, unit, sizes)
-        self._files_at, self._names, self._sizes = place, names, sizes
+        self._place, self._names, self._sizes = place, names, sizes
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], list[str]] = OrderedDict()
 
@@ -108,7 +108,7 @@ class Texts(Parts):
             ShardDamaged: a file cannot be read.
             ShardError: it was replaced since the index was opened.
         """
-        return [self._text(*self._place(int(number))) for number in numbers]
+        return [self._text(*self._where(int(number))) for number in numbers]
 
     def _text(self, part: int, local: int) -> str:
         metadata = self._file(part).metadata
@@ -140,5 +140,5 @@ class Texts(Parts):
 
     def _file(self, part: int) -> pq.ParquetFile:
         if part not in self._files:
-            self._files[part] = open_parquet(self._files_at.path(self._names[part]), self._sizes[part])
+            self._files[part] = open_parquet(self._place.path(self._names[part]), self._sizes[part])
         return self._files[part]
