@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from encoders.errors import EncoderError, WeightsMissing
+from encoders.loading import quiet
 from encoders.presets import UNTRAINED
 
 ARRAYS = (".npz", ".npy")
@@ -43,7 +44,8 @@ def check_checkpoint(checkpoint: Path | None, network: str, flag: str) -> dict[s
     if found := _something_else(checkpoint):
         raise EncoderError(f"{flag} {checkpoint}: found {found}")
     try:
-        weights = _weights_in(checkpoint, "meta")
+        with quiet():
+            weights = _weights_in(checkpoint, "meta")
     except Exception as error:  # from pickle, zipfile, safetensors, torch or the disk
         raise EncoderError(
             f"{flag} {checkpoint}: not a file of plain weights (it is damaged, or holds code, which is never run); "

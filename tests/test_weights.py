@@ -148,7 +148,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
     ids=["trap", "old format", "bare pickle", "empty", "text"],
 )
 def test_no_library_opens_a_file_that_is_not_plain_weights(
-    write: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     """Some of their releases go on to unpickle it."""
     write(tmp_path / "weights.bin")
@@ -163,6 +163,7 @@ def test_no_library_opens_a_file_that_is_not_plain_weights(
     ):
         load_dino("vit_small_patch14_dinov2.lvd142m", tmp_path / "weights.bin")
     assert not (tmp_path / "sprung").exists()
+    assert not [str(each.message) for each in recwarn]
 
 
 WRAPPED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
