@@ -73,7 +73,7 @@ def choose_readings(
         allowed: rows that may still be read; None for all.
 
     Returns:
-        Readings in order, and notes on sources that changed or vanished since they were read.
+        Readings in order, and notes on sources that changed or vanished since they were read, or are others' copies.
     """
     furthest = sorted(enumerate(known), key=lambda each: (each[1].complete, each[1].rows))  # of those that were merged
     numbers = {info.fingerprint: number for number, info in furthest}
@@ -93,8 +93,9 @@ def choose_readings(
         elif number < len(known) and not known[number].complete and number not in taken_up:
             readings.append(Reading(source, number, known[number].rows))
             taken_up.add(number)
-        elif number >= len(known):
-            twin = next(reading.source.uri for reading in readings if reading.number == number)
+        elif number >= len(known) or source.uri not in uris:
+            met = [reading.source.uri for reading in readings if reading.number == number]
+            twin = known[number].uri if number < len(known) else met[0]
             notes.append(f"{source.uri} is {twin} byte for byte, which is read once")
     each_once = dict.fromkeys(info.uri for info in known)
     notes += [f"{uri} is gone; its captions are kept" for uri in each_once if _is_gone(uri)]

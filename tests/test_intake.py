@@ -211,7 +211,8 @@ def test_the_same_content_is_read_once() -> None:
     twice = f"{B.uri} is {A.uri} byte for byte, which is read once"
     assert choose_readings([(A, "1"), (B, "1")], [], None) == ([Reading(A, 0)], (twice,))
     stopped = [info(A.uri, "1", 4, complete=False)]
-    assert choose_readings([(A, "1"), (B, "1")], stopped, None) == ([Reading(A, 0, 4)], ())
+    assert choose_readings([(A, "1"), (B, "1")], stopped, None) == ([Reading(A, 0, 4)], (twice,))
+    assert choose_readings([(B, "1")], [info(A.uri, "1")], None) == ([], (twice,))
 
 
 def test_what_several_indexes_have_read_is_taken_up_where_the_furthest_stopped() -> None:
