@@ -24,7 +24,7 @@ from evaluation.datasets import Dataset, DatasetName, open_dataset
 from evaluation.mappings import Mapping, MappingName, load_mapping
 from evaluation.metrics.confusion import confusion, mean_iou, overlaps
 from labeler.config import LabelerConfig
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 from labeler.methods import Method, Outlines
 from labeler.models import Models, load_models
 from labeler.naming_config import Naming

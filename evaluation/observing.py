@@ -13,7 +13,7 @@ from evaluation.datasets import Item
 from evaluation.errors import DatasetError, EvaluationError
 from evaluation.observation import Observation, Observer
 from labeler.labeled import LabeledImage
-from labeler.outputs import palette_mask
+from labeler.regions import palette_mask
 from segmenter import PictureError, Segments
 from shards.files import write_bytes, write_whole
 
@@ -107,5 +107,5 @@ def _write(out: Path, observation: Observation, labeled: LabeledImage) -> None:
     record.parent.mkdir(parents=True, exist_ok=True)
     mask.parent.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)  # never an old record beside new segments
-    write_whole(mask, lambda partial: palette_mask(labeled).save(partial, "PNG"))
+    write_whole(mask, lambda partial: palette_mask(labeled.segments, labeled.names).save(partial, "PNG"))
     write_bytes(record, msgspec.json.encode(observation) + b"\n")

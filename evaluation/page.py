@@ -15,7 +15,6 @@ from evaluation.datasets import OTHER, VOID
 from evaluation.rows import TITLES
 from evaluation.scores import Score
 from labeler.drawing import draw_overlay
-from labeler.labeled import Label, LabeledImage, Name
 from segmenter import Segments, relabel
 
 WIDEST = 360
@@ -105,12 +104,11 @@ def _table(scores: Sequence[Score]) -> str:
 def _figure(shown: Shown, classes: Classes, preset: str) -> str:
     stands = relabel(shown.truth)
     numbers = [int(shown.truth[stands.label_map == n][0]) for n in range(1, stands.count + 1)]
-    truth = _named(stands, [_class_name(classes, number) for number in numbers])
-    own = _named(shown.own, [word for word, _, _ in shown.words])
+    truth, own = [_class_name(classes, number) for number in numbers], [word for word, _, _ in shown.words]
     pictures = [
         (shown.picture, f"{shown.id}"),
-        (draw_overlay(shown.picture, truth, ""), "what stands there"),
-        (draw_overlay(shown.picture, own, preset), "what the labeler says"),
+        (draw_overlay(shown.picture, stands, truth), "what stands there"),
+        (draw_overlay(shown.picture, shown.own, own, preset), "what the labeler says"),
     ]
     images = "".join(f'<img src="{_encoded(pixels)}" alt="{html.escape(alt)}">' for pixels, alt in pictures)
     words = ", ".join(_word(classes, *word) for word in sorted(set(shown.words)))
@@ -126,10 +124,6 @@ def _word(classes: Classes, word: str, given: int, stands: int) -> str:
 
 def _class_name(classes: Classes, number: int) -> str:
     return {VOID: "void", OTHER: "other"}.get(number) or classes.names[number]
-
-
-def _named(segments: Segments, names: Sequence[str]) -> LabeledImage:
-    return LabeledImage(segments, tuple(Label(Name(name, 1.0), (), ()) for name in names))
 
 
 def _encoded(pixels: NDArray[np.uint8]) -> str:

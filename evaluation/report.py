@@ -20,7 +20,7 @@ from evaluation.results import PAGE, Pictures, row_key, write_results
 from evaluation.rows import class_of_words
 from evaluation.scores import LevelCurve, Score
 from evaluation.table import format_costs, format_statistics
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 from labeler.pipeline import Labeler
 from shards.files import write_bytes
 from shards.manifest import PROGRAM, digest

@@ -11,7 +11,7 @@ from evaluation.classes import UNKNOWN_CLASS, Classes
 from evaluation.mappings import Level, Mapping, Match
 from evaluation.metrics.matching import hungarian_classes, majority_classes
 from evaluation.observation import Observation, Region
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 
 PICTURED_FROM = 0.1
 """Cosine below which Zero-guidance gives a segment no class in its IoU_st."""

@@ -18,7 +18,7 @@ from evaluation.metrics.pictures import (
 )
 from evaluation.observation import Observation
 from evaluation.rows import Row, RowName, class_of_words
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]

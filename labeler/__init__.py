@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labeler.config import LabelerConfig
-    from labeler.labeled import Evidence, Label, LabeledImage, Name
+    from labeler.labeled import LabeledImage
+    from labeler.labels import Evidence, Label, Name
     from labeler.methods import Method
     from labeler.pipeline import Labeler, label_picture
     from segmenter import PictureError
@@ -40,16 +41,17 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LabeledImage": "labeler.labeled",
     "LabelerConfig": "labeler.config",
     "Labeler": "labeler.pipeline",
     "Method": "labeler.methods",
     "PictureError": "segmenter.errors",
     "label_picture": "labeler.pipeline",
 }
-"""The files of the names above; the others are in `labeled`."""
+"""The files of the names above; the others are in `labels`."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "labeler.labeled")), name)
+    return getattr(import_module(_HOMES.get(name, "labeler.labels")), name)

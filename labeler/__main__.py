@@ -62,7 +62,7 @@ def _label(config: "LabelConfig") -> int:
 
 def _summary(report: "RunReport", config: "LabelConfig", preset: str, seconds: float) -> list[str]:
     from labeler.exports import REPORT_FILE
-    from labeler.labeled import UNKNOWN
+    from labeler.labels import UNKNOWN
 
     lines = [
         f"{config.out}: {report.labelled:,} pictures labelled in {seconds:,.0f} s, "

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler.concept_space import NOT_SAID
-from labeler.labeled import UNKNOWN, Evidence, Label, Name
+from labeler.labels import UNKNOWN, Evidence, Label, Name
 from labeler.retriever import Retriever
 
 ALTERNATIVES = 5

@@ -17,8 +17,8 @@ from pycocotools import mask as coco_mask
 
 from labeler.drawing import colour_of
 from labeler.exports import COCO_FILE, PANOPTIC_FILE, PANOPTIC_FOLDER, Census, Record
-from labeler.labeled import to_annotation
 from labeler.outputs import file_bytes
+from labeler.regions import to_annotation
 from shards.files import write_bytes, write_whole
 from shards.manifest import PROGRAM
 

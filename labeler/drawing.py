@@ -2,14 +2,15 @@
 
 import colorsys
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from encoders.presets import UNTRAINED
-from labeler.labeled import LabeledImage
 from labeler.placing import Place, place_names
+from segmenter import Segments
 
 TINT = 0.35
 """Share of the label's colour in a segment's pixels: the picture stays readable."""
@@ -45,24 +46,27 @@ def plate_of(label: str) -> Colour:
     return _rgb(hashlib.sha256(label.encode()).digest()[0] / 255, PLATE_LIGHTNESS)
 
 
-def draw_overlay(picture: NDArray[np.uint8], labeled: LabeledImage, preset: str) -> NDArray[np.uint8]:
+def draw_overlay(
+    picture: NDArray[np.uint8], segments: Segments, names: Sequence[str], preset: str = ""
+) -> NDArray[np.uint8]:
     """Draw segments and names over a picture.
 
     Args:
         picture: uint8 [H, W, 3] RGB.
-        labeled: its segments and names.
+        segments: S segments of it.
+        names: of each.
         preset: written along the bottom if its networks are untrained, so that nobody takes the names for real.
 
     Returns:
         uint8 [H, W, 3] RGB.
     """
-    label_map = labeled.segments.label_map
-    colours = np.array([(0, 0, 0), *map(colour_of, labeled.names)], np.float32)
+    label_map = segments.label_map
+    colours = np.array([(0, 0, 0), *map(colour_of, names)], np.float32)
     tinted = picture * (1 - TINT) + colours[label_map] * TINT
     edges = outline(label_map, max(1, round(min(label_map.shape) / PIXELS_PER_LINE)))
     tinted[edges] = colours[label_map[edges]]
     canvas = Image.fromarray(tinted.astype(np.uint8))
-    _write_names(canvas, labeled)
+    _write_names(canvas, segments, names)
     if preset == UNTRAINED:
         _write_banner(canvas, "untrained networks: names mean nothing")
     return np.asarray(canvas)
@@ -93,15 +97,15 @@ def _shifted_onto(edges: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     return wider
 
 
-def _write_names(canvas: Image.Image, labeled: LabeledImage) -> None:
+def _write_names(canvas: Image.Image, segments: Segments, names: Sequence[str]) -> None:
     """Names on plates of their colour: as large as they fit, or left out where they would cover too much."""
     largest = max(SMALLEST_TEXT, round(min(canvas.size) * TEXT_SHARE))
     sizes = sorted({largest, max(SMALLEST_TEXT, round(largest * 0.75)), SMALLEST_TEXT}, reverse=True)
     fonts = [_font(size) for size in sizes]
-    boxes = [[_plate_size(font, name) for font in fonts] for name in labeled.names]
+    boxes = [[_plate_size(font, name) for font in fonts] for name in names]
     draw = ImageDraw.Draw(canvas)
-    for place in place_names(labeled.segments.label_map, boxes):
-        _write(draw, place, labeled.names[place.row], fonts[place.choice])
+    for place in place_names(segments.label_map, boxes):
+        _write(draw, place, names[place.row], fonts[place.choice])
 
 
 def _write(draw: ImageDraw.ImageDraw, place: Place, name: str, font: ImageFont.FreeTypeFont) -> None:

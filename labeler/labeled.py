@@ -1,4 +1,4 @@
-"""What the labeler says about a picture."""
+"""A labelled picture, and what can be made of it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,50 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from labeler.drawing import draw_overlay
+from labeler.inputs import to_pixels
+from labeler.labels import Label
+from labeler.notebook import show, to_html
+from labeler.regions import palette_mask, regions_of, to_annotation
 from segmenter import Segments
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A caption that spoke for a label.
-
-    Attributes:
-        index: name of the index that holds it.
-        row: its global row there.
-        score: cosine between the segment and the caption, -1 to 1.
-        caption: its text.
-    """
-
-    index: str
-    row: int
-    score: float
-    caption: str
-
-
-@dataclass(frozen=True)
-class Name:
-    """A word for a segment and how much speaks for it, 0 to 1."""
-
-    label: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Label:
-    """The name of one segment.
-
-    Attributes:
-        name: the word chosen, `UNKNOWN` where nothing speaks for any.
-        alternatives: the runners-up, best first.
-        evidence: the captions retrieved, nearest first.
-    """
-
-    name: Name
-    alternatives: tuple[Name, ...]
-    evidence: tuple[Evidence, ...]
-
-
-UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -111,9 +73,6 @@ class LabeledImage:
         Raises:
             ValueError: there is no picture, or it has another size than what was labelled.
         """
-        from labeler.drawing import draw_overlay
-        from labeler.inputs import to_pixels
-
         if picture is None:
             picture = self.picture
         if picture is None:
@@ -121,7 +80,7 @@ class LabeledImage:
         pixels = to_pixels(picture)
         if pixels.shape[:2] != self.segments.size:
             raise ValueError(f"the picture is {list(pixels.shape[:2])}, but {list(self.segments.size)} was labelled")
-        return Image.fromarray(draw_overlay(pixels, self, ""))
+        return Image.fromarray(draw_overlay(pixels, self.segments, self.names))
 
     def show(self, picture: NDArray[np.uint8] | Image.Image | Path | str | None = None) -> None:
         """Show the overlay: below the cell in a notebook, else in the viewer that Pillow finds.
@@ -133,8 +92,6 @@ class LabeledImage:
             ValueError: as for `overlay`.
             UserError: there is no viewer on this machine.
         """
-        from labeler.notebook import show
-
         show(self.overlay(picture))
 
     def to_coco(self, file_name: Path | str = "") -> dict[str, Any]:
@@ -145,8 +102,6 @@ class LabeledImage:
         Args:
             file_name: where the picture is, for `images`; a path becomes a string with forward slashes.
         """
-        from labeler.outputs import regions_of
-
         height, width = self.segments.size
         categories = {name: number for number, name in enumerate(sorted(set(self.names)), start=1)}
         name = file_name.as_posix() if isinstance(file_name, Path) else file_name
@@ -154,25 +109,12 @@ class LabeledImage:
             "images": [{"id": 1, "file_name": name, "width": width, "height": height}],
             "annotations": [
                 {"id": region["id"], "image_id": 1, **to_annotation(region, categories[region["label"]])}
-                for region in regions_of(self)
+                for region in regions_of(self.segments, self.labels)
             ],
             "categories": [{"id": number, "name": name, "supercategory": ""} for name, number in categories.items()],
         }
 
     def _repr_html_(self) -> str:
         """What notebooks show: the overlay, or the mask in the labels' colours, and a table of names."""
-        from labeler.notebook import to_html
-
-        return to_html(self)
-
-
-def to_annotation(region: dict[str, Any], category: int) -> dict[str, Any]:
-    """A segment, as the JSON of a picture has it, as COCO's annotations are, but for its own id and its picture's."""
-    return {
-        "category_id": category,
-        "segmentation": region["rle"],
-        "area": region["area"],
-        "bbox": region["bbox"],
-        "iscrowd": 0,
-        "score": region["score"],
-    }
+        picture = palette_mask(self.segments, self.names) if self.picture is None else self.overlay()
+        return to_html(picture, self.segments, self.labels)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler.concept_space import NOT_SAID
-from labeler.labeled import Label, LabeledImage
+from labeler.labeled import LabeledImage
+from labeler.labels import Label
 from segmenter import Segments
 
 Node = TypeVar("Node")

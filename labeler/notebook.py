@@ -4,13 +4,14 @@ import base64
 import html
 import io
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from PIL import Image, ImageShow
 
 from labeler.drawing import colour_of
-from labeler.labeled import LabeledImage
-from labeler.outputs import palette_mask
+from labeler.labels import Label
+from segmenter import Segments
 from shards import UserError
 
 LONGEST_SIDE = 800
@@ -30,14 +31,13 @@ def show(overlay: Image.Image) -> None:
         raise UserError("no viewer of pictures on this machine; save it: labeled.overlay().save('labels.png')")
 
 
-def to_html(labeled: LabeledImage) -> str:
-    """The overlay, or where the picture is not at hand the mask in the labels' colours, and a table of names."""
-    picture = palette_mask(labeled) if labeled.picture is None else labeled.overlay()
+def to_html(picture: Image.Image, segments: Segments, labels: Sequence[Label]) -> str:
+    """A picture of segments, made smaller where it is large, and a table of their names."""
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     rows = "".join(
         f'<tr><td style="background:rgb{colour_of(label.name.label)}">&emsp;</td>'
         f"<td>{html.escape(label.name.label)}</td><td>{label.name.score:.2f}</td><td>{share:.1%}</td></tr>"
-        for label, share in zip(labeled.labels, labeled.segments.areas / labeled.segments.label_map.size, strict=True)
+        for label, share in zip(labels, segments.areas / segments.label_map.size, strict=True)
     )
     return (
         f'<img alt="segments" style="max-width:100%" src="data:image/png;base64,{to_png(picture)}">'

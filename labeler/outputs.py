@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
-from pycocotools import mask as coco_mask
 
-from labeler.drawing import colour_of, draw_overlay
+from labeler.drawing import draw_overlay
 from labeler.exports import OF_A_PICTURE, SCHEMA_VERSION, Picture, read_record
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
 from labeler.own_files import MARK
 from labeler.pipeline import Labeler
+from labeler.regions import palette_mask, regions_of
 from labeler.turns import turn
 from segmenter import PictureError
 from shards import UserError
@@ -26,9 +26,6 @@ from shards.files import write_bytes
 from shards.manifest import PROGRAM
 
 OVERLAY_QUALITY = 90
-DECIMALS = 6
-"""Digits of scores: more would be float noise."""
-
 OF_A_NAME = frozenset([errno.ENAMETOOLONG, errno.EILSEQ, errno.EISDIR])
 """Errors that one picture's name alone brings about: too long, not to be written, or a folder has it already."""
 
@@ -104,7 +101,9 @@ def write_outputs(
         UserError: there can be no folder for them.
     """
     with _under_its_name(out, file):
-        mask, overlay = palette_mask(labeled), Image.fromarray(draw_overlay(picture, labeled, made_by["preset"]))
+        segments, names = labeled.segments, labeled.names
+        mask = palette_mask(segments, names)
+        overlay = Image.fromarray(draw_overlay(picture, segments, names, made_by["preset"]))
         info = PngImagePlugin.PngInfo()
         info.add_text(MARK, made_by["preset"])
         content = json.dumps(to_json(file.name, labeled, made_by, sha256), indent=1, ensure_ascii=False) + "\n"
@@ -147,22 +146,8 @@ def to_json(name: str, labeled: LabeledImage, made_by: dict[str, Any], sha256: s
         "version": SCHEMA_VERSION,
         "picture": {"path": name, "width": width, "height": height, **digest},
         "made_by": made_by,
-        "segments": regions_of(labeled),
+        "segments": regions_of(labeled.segments, labeled.labels),
     }
-
-
-def regions_of(labeled: LabeledImage) -> list[dict[str, Any]]:
-    """The segments of a picture as `schema.json` describes them."""
-    boxes, areas = labeled.segments.boxes.tolist(), labeled.segments.areas.tolist()
-    return [_segment(labeled, number, boxes[number - 1], areas[number - 1]) for number in range(1, len(areas) + 1)]
-
-
-def palette_mask(labeled: LabeledImage) -> Image.Image:
-    """A palette picture of the segments: pixel value = segment id, coloured by label."""
-    mask = Image.fromarray(labeled.segments.label_map.astype(np.uint8), "P")
-    colours = [(0, 0, 0), *(colour_of(label.name.label) for label in labeled.labels)]
-    mask.putpalette([channel for colour in colours for channel in colour])
-    return mask
 
 
 def file_bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
@@ -170,24 +155,6 @@ def file_bytes(picture: Image.Image, kind: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, kind, **options)
     return stream.getvalue()
-
-
-def _segment(labeled: LabeledImage, number: int, box: list[int], area: int) -> dict[str, Any]:
-    label = labeled.labels[number - 1]
-    encoded = coco_mask.encode(np.asfortranarray(labeled.segments.mask(number), np.uint8))
-    return {
-        "id": number,
-        "label": label.name.label,
-        "score": round(label.name.score, DECIMALS),
-        "alternatives": [{"label": name.label, "score": round(name.score, DECIMALS)} for name in label.alternatives],
-        "area": area,
-        "bbox": box,
-        "rle": {"size": list(encoded["size"]), "counts": encoded["counts"].decode("ascii")},
-        "evidence": [
-            {"index": hit.index, "row": hit.row, "score": round(hit.score, DECIMALS), "caption": hit.caption}
-            for hit in label.evidence
-        ],
-    }
 
 
 def _path(out: Path, file: PictureFile, suffix: str) -> Path:

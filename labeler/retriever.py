@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from build_index.faiss_index import Searcher
 from labeler.concept_space import NOT_SAID, ConceptSpace
-from labeler.labeled import Evidence
+from labeler.labels import Evidence
 from shards import EncoderIdentity, EncoderMismatch, Index, open_indexes
 
 RUNS, RUN_ROWS = 64, 64

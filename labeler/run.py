@@ -16,7 +16,8 @@ from labeler.coco import write_coco, write_panoptic
 from labeler.exports import COCO_FILE, PANOPTIC_FILE, REPORT_FILE, TASKS_FILE, take_census
 from labeler.inputs import PictureFile, shown
 from labeler.label_studio import write_tasks
-from labeler.labeled import UNKNOWN, LabeledImage
+from labeler.labeled import LabeledImage
+from labeler.labels import UNKNOWN
 from labeler.outputs import describe_run, is_finished, is_outdated, remove_outputs, write_outputs
 from labeler.own_files import require_own_exports, require_own_outputs
 from labeler.photographs import Photographs

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeler.answers import EVIDENCE, Named, first_of, to_label
-from labeler.labeled import Label
+from labeler.labels import Label
 from labeler.merging import merge_alike
 from labeler.naming_config import NamingConfig
 from labeler.retriever import Hits, Retriever

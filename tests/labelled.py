@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labeler.inputs import PictureFile
-from labeler.labeled import Evidence, Label, LabeledImage, Name
+from labeler.labeled import LabeledImage
+from labeler.labels import Evidence, Label, Name
 from labeler.outputs import write_outputs
 from segmenter import relabel
 

@@ -10,7 +10,7 @@ from labelled import WORDS, blobs, some_labels
 from numpy.typing import NDArray
 
 from labeler.drawing import PLATE_LIGHTNESS, colour_of, draw_overlay, outline, plate_of
-from labeler.labeled import Label, LabeledImage, Name
+from labeler.labeled import LabeledImage
 from labeler.placing import GRID, LEAST_INSIDE, Place, box_sums, depths, place_names
 from segmenter import relabel
 
@@ -126,8 +126,8 @@ def test_colours_belong_to_labels_and_overlays_do_not_vary() -> None:
     assert colour_of("grass") != colour_of("sky")
     labeled = some_labels(np.random.default_rng(2), 360, 480)
     picture = np.random.default_rng(3).integers(0, 256, (360, 480, 3), dtype=np.uint8)
-    first = draw_overlay(picture, labeled, "")
-    np.testing.assert_array_equal(first, draw_overlay(picture, labeled, ""))
+    first = draw_overlay(picture, labeled.segments, labeled.names)
+    np.testing.assert_array_equal(first, draw_overlay(picture, labeled.segments, labeled.names))
     assert first.shape == picture.shape
     edges = outline(labeled.segments.label_map, 1)
     tinted = (picture * 0.65 + colours_of(labeled) * 0.35).astype(np.uint8)
@@ -146,8 +146,6 @@ def colours_of(labeled: LabeledImage) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (300, 1), (12, 9)])
 def test_pictures_of_any_size_are_drawn(height: int, width: int) -> None:
-    labeled = LabeledImage(
-        relabel(np.zeros((height, width), np.int64)), (Label(Name("a very long name that fits nowhere", 1.0), (), ()),)
-    )
-    drawn = draw_overlay(np.zeros((height, width, 3), np.uint8), labeled, "untrained")
+    segments, names = relabel(np.zeros((height, width), np.int64)), ["a very long name that fits nowhere"]
+    drawn = draw_overlay(np.zeros((height, width, 3), np.uint8), segments, names, "untrained")
     assert drawn.shape == (height, width, 3)

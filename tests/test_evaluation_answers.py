@@ -23,7 +23,7 @@ from evaluation.rows import RowName, class_of_words
 from evaluation.run import score
 from evaluation.scores import Score
 from evaluation.vocabulary import nearest
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 from segmenter import relabel
 
 SIDE = 24

@@ -162,7 +162,7 @@ def test_masks_count_from_zero_and_say_so() -> None:
 
 def test_the_public_names_are_the_classes_themselves() -> None:
     import labeler
-    from labeler.labeled import Evidence as ItsEvidence
+    from labeler.labels import Evidence as ItsEvidence
     from labeler.pipeline import Labeler
 
     assert labeler.Labeler is Labeler

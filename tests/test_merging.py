@@ -7,7 +7,7 @@ import pytest
 from numpy.random import PCG64, Generator
 
 from labeler.concept_space import NOT_SAID
-from labeler.labeled import Label, Name
+from labeler.labels import Label, Name
 from labeler.merging import connected, merge_alike, merge_equal, regroup, stand_ins
 from segmenter import relabel
 

@@ -11,7 +11,7 @@ from naming_material import CORPORA, DIMENSION, Told, axis, random_picture, retr
 from numpy.typing import NDArray
 
 from labeler.answers import EVIDENCE, Named
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 from labeler.naming import name_picture
 from labeler.naming_config import Naming, NamingConfig, NamingNumbers
 from labeler.retriever import Retriever

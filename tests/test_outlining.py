@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from labeler.answers import Named
 from labeler.concept_space import NOT_SAID
 from labeler.config import LabelerConfig
-from labeler.labeled import UNKNOWN, Evidence, Label, LabeledImage, Name
+from labeler.labeled import LabeledImage
+from labeler.labels import UNKNOWN, Evidence, Label, Name
 from labeler.methods import Method, Outlines
 from labeler.models import Models
 from labeler.naming_config import Naming

@@ -85,11 +85,11 @@ def test_a_segment_between_the_middles_is_not_lost(tmp_path: Path) -> None:
     label_map = labeled.segments.label_map.copy()
     label_map[0, 0] = labeled.segments.count + 1
     content = json.loads((tmp_path / "labels/a.json").read_text("utf-8"))
-    from labeler.outputs import regions_of
+    from labeler.regions import regions_of
     from segmenter import Segments
 
-    one_more = LabeledImage(Segments(label_map, labeled.segments.count + 1), (*labeled.labels, labeled.labels[0]))
-    (tmp_path / "labels/a.json").write_text(json.dumps({**content, "segments": regions_of(one_more)}))
+    one_more = regions_of(Segments(label_map, labeled.segments.count + 1), (*labeled.labels, labeled.labels[0]))
+    (tmp_path / "labels/a.json").write_text(json.dumps({**content, "segments": one_more}))
     record = read_record(tmp_path / "labels/a.json")
     assert record is not None
     assert (shrink(record) == labeled.segments.count + 1).sum() == 1

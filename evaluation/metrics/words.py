@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labeler.labeled import UNKNOWN
+from labeler.labels import UNKNOWN
 
 
 @dataclass(frozen=True)
