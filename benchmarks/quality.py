@@ -3,8 +3,8 @@
     python benchmarks/quality.py PHOTOS [--index shards/] [--out quality]
 
 PHOTOS holds voc/, msrc/, camvid/, coco_stuff/ and ade20k_sample/, each in its official layout; what is missing is left
-out and said. Without --index, one is built from the bundled sentences with the small pair. Prints the README's table
-in Markdown; every run's own results are kept below --out, and a second call goes on from there.
+out and said. Without --index, one is built from the bundled sentences with the small pair. Prints the table of
+docs/quality.md; every run's own results are kept below --out, and a second call goes on from there.
 """
 
 import argparse
