@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     actions = parser.add_subparsers(dest="action", required=True, metavar="|".join(ACTIONS))
     for name, purpose in ACTIONS.items():
         action = actions.add_parser(name, help=purpose, description=purpose)
-        action.add_argument("folder", type=Path, help="an index, or a folder of them")
+        action.add_argument("folder", type=commands.path_argument, help="an index, or a folder of them")
         if name == "remove":
             action.add_argument("--source", metavar="FILE", help="captions that came from this source")
             action.add_argument("--matching", metavar="REGEX", help="captions in which this is found")

@@ -10,6 +10,7 @@ A default, a type and a help text exist once, in the dataclass. A field's metada
 import errno
 import numbers
 import os
+import re
 import sys
 import types
 import typing
@@ -17,6 +18,7 @@ from argparse import Action, ArgumentParser, ArgumentTypeError, BooleanOptionalA
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, Field, fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -107,18 +109,39 @@ def _conversion(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"action": "store_true"}
     if issubclass(hint, Enum):
-        return {"type": _member(hint), "metavar": "|".join(str(member.value) for member in hint)}
+        return {"type": _said(partial(member_of, hint)), "metavar": "|".join(str(member.value) for member in hint)}
+    if hint is Path:
+        return {"type": path_argument, "metavar": "PATH"}
     return {"type": hint, "metavar": hint.__name__.upper() if hint is not str else "NAME"}
 
 
-def _member(enum: type[Enum]) -> Callable[[str], Enum]:
-    def convert(value: str) -> Enum:
+def _said(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """The same, whose refusals argparse shows as they are."""
+
+    def convert_or_say(value: str) -> Any:
         try:
-            return member_of(enum, value)
+            return convert(value)
         except ValueError as error:
             raise ArgumentTypeError(str(error)) from error
 
-    return convert
+    return convert_or_say
+
+
+def local_path(value: str | os.PathLike[str]) -> Path:
+    """A path on this machine. Of an address pathlib would make a folder called `s3:`, and all would go there.
+
+    Raises:
+        ValueError: it is an address.
+    """
+    if isinstance(value, str) and _ADDRESS.match(value):
+        raise ValueError(f"found {value}, expected a path on this machine; an address has to be mounted or copied")
+    return Path(value)
+
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+path_argument = _said(local_path)
+"""`local_path` for argparse."""
 
 
 def member_of(enum: type[Enum], value: Any) -> Enum:
@@ -182,7 +205,8 @@ def _plain(kind: type, value: Any) -> Any:
     allowed, expected = _PLAIN[kind]
     if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
         raise ValueError(f"found {value!r}, expected {expected}")
-    return kind(value)
+    make: Callable[[Any], Any] = local_path if kind is Path else kind
+    return make(value)
 
 
 _PLAIN: dict[type, tuple[tuple[type, ...], str]] = {

@@ -114,6 +114,8 @@ def test_wrong_options_say_what_there_is(tmp_path: Path) -> None:
         build(BuildConfig(corpus=("a.csv",)), name="b")
     with pytest.raises(CorpusError, match="no such file, folder or glob"):
         build(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="out: found s3://b, expected a path on this machine"):
+        build("a.csv", out="s3://b")
     with pytest.raises(TypeError, match="not both; found a config and method"):
         Labeler.open("shards", LabelerConfig(), method="tag")
     with pytest.raises(TypeError, match="found 'tag', expected a LabelerConfig; options are given by name: method="):
@@ -136,6 +138,7 @@ def test_wrong_options_say_what_there_is(tmp_path: Path) -> None:
         ({"short_side": "64"}, "short_side: found '64', expected a whole number or None"),
         ({"dino": 5}, "dino: found 5, expected a text"),
         ({"dino_checkpoint": 5}, "dino_checkpoint: found 5, expected a path or None"),
+        ({"clip_checkpoint": "s3://b/c.pt"}, "clip_checkpoint: found s3://b/c.pt, expected a path on this machine"),
         ({"method": None}, "method: None is none of default, tag, zero-guidance"),
     ],
 )
