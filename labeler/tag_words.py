@@ -6,7 +6,7 @@ everything else; "tv" is too short; gas becomes "ga" and café "caf". Written fr
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 BANNED = frozenset(
     "image photo picture thumbnail logo symbol clipart portrait painting illustration icon profile object".split()
@@ -17,7 +17,7 @@ SHORTEST = 3
 LEAST_COUNT = 2
 
 _DELETED = [
-    (r"<[^<>]*>", ""),
+    (r"<[^>]+>", ""),
     (r"http\S+", ""),
     (r"[^\w\s\-.'&]", ""),
     (r"\.\w+", ""),  # meant for the endings of file names
@@ -57,6 +57,26 @@ _SINGULARS |= {"buses": "bus", "gases": "gas", "lenses": "lens", "viruses": "vir
 _SINGULARS |= {word: word for word in "scissors news headquarters trousers pajamas biceps shears yours".split()}
 
 
+def other_singulars(word: str) -> Iterator[str]:
+    """What a plural that the original leaves as it is may be the plural of, the likelier first.
+
+    >>> [list(other_singulars(word)) for word in ("women", "cherries", "shoes", "dogs")]
+    [['woman'], ['cherrie', 'cherry'], ['shoe', 'sho'], []]
+    """
+    if word in _IRREGULAR:
+        yield _IRREGULAR[word]
+    elif word.endswith("men"):
+        yield f"{word[:-3]}man"
+    elif word.endswith(("ies", "oes")):
+        yield word[:-1]
+        yield f"{word[:-3]}y" if word.endswith("ies") else word[:-2]
+
+
+_IRREGULAR = {
+    "children": "child", "mice": "mouse", "geese": "goose", "feet": "foot", "teeth": "tooth", "oxen": "ox",
+}  # fmt: skip
+
+
 def tag_singular(word: str) -> str:
     """The singular that the original gives a word in lower case, right or wrong.
 
@@ -66,7 +86,7 @@ def tag_singular(word: str) -> str:
     >>> [tag_singular(word) for word in ("dogs", "beaches", "gas", "grass", "tomatoes", "women")]
     ['dog', 'beach', 'ga', 'grass', 'tomatoes', 'women']
     """
-    if not word.endswith("s") or word.endswith(("ss", "us", "is", "ies", "oes")):
+    if not word.endswith("s") or word == "s" or word.endswith(("ss", "us", "is", "ies", "oes")):
         return word
     if word in _SINGULARS:
         return _SINGULARS[word]

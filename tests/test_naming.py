@@ -390,6 +390,26 @@ def test_tag_says_what_its_filter_leaves_of_them(things: Retriever) -> None:
     assert said[6:8] == ["tower", "retriever"]
 
 
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [
+        (["two women at a table", "women talking"], "woman"),
+        (["children play", "the happy children"], "child"),
+        (["red cherries in a bowl", "a lot of cherries"], "cherry"),
+        (["ripe tomatoes", "tomatoes on a vine"], "tomato"),
+        (["old shoes", "shoes on the floor"], "shoe"),
+        (["a man, two men", "one man, other men"], "man"),  # which is one word of the two
+        (["a plane flies over a house", "a bird flies in the sky", "a fly"], UNKNOWN),  # no fly in those retrieved
+    ],
+)
+def test_tag_says_the_singular_of_plurals_that_its_filter_leaves(
+    tmp_path: Path, captions: list[str], said: str
+) -> None:
+    retriever = retriever_of(tmp_path, {"several": captions}, Told(lambda text: axis(int(text in captions[1:]))))
+    (label,) = named(picture_of([axis(0)]), retriever, NamingConfig(naming=Naming.TAG, neighbours=2)).labels
+    assert (label.name.label, label.alternatives) == (said, ())
+
+
 def test_captions_that_share_only_a_stop_word_still_have_words(tmp_path: Path) -> None:
     captions = ["the red kite above the beach", "an owl in the forest", "sunset with the yacht"]
 
