@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from build_index.language import Language
 from build_index.search_index.options import SearchOptions
@@ -17,6 +18,10 @@ CLEANING = 1
 CONCEPT_PROMPTS = ("{}", "a photo of a {}.")
 """How a word is put to the text encoder; its vector is the mean. The first is TAG's, the second CLIP's. More of
 them took two and a half times the work, and named no better (docs/ablation.md)."""
+
+
+CHOICES: dict[str, Any] = {"preset": PresetName | None, "language": Language, "precision": Precision}
+"""Fields that are a choice, and of what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +96,7 @@ class BuildConfig:
     workers: int = field(default=os.cpu_count() or 1, metadata={"help": "processes that look for concepts"})
 
     def __post_init__(self) -> None:
+        self._require_types()
         if self.merge:
             self._require_merge_alone()
         elif not (self.corpus or self.append or self.words):
@@ -110,6 +116,16 @@ class BuildConfig:
         if self.export not in ("", "cased"):
             raise ValueError(f"--export {self.export}: only 'cased' is known")
         _require_templates(self.concept_prompts)
+
+    def _require_types(self) -> None:
+        """A text is no choice yet, and no list of texts: it would be taken letter by letter."""
+        for name, kind in CHOICES.items():
+            if not isinstance(value := getattr(self, name), kind):
+                expected = getattr(kind, "__name__", "PresetName or None")
+                raise TypeError(f"{name} is {value!r}, expected a {expected}; build takes choices by their names")
+        for name in ("corpus", "append", "words", "merge", "concept_prompts"):
+            if not isinstance(value := getattr(self, name), tuple):
+                raise TypeError(f"{name} is {value!r}, expected a tuple; build takes one value, too")
 
     def _require_merge_alone(self) -> None:
         """The CLIP, its prompts and the captions are those of the indexes."""

@@ -122,6 +122,12 @@ def test_wrong_options_say_what_there_is(tmp_path: Path) -> None:
         Labeler.open("shards", "tag")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="method is 'tag', expected a Method; Labeler"):
         LabelerConfig(method="tag")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="preset is 'pocket', expected a PresetName or None; build takes choices by th"):
+        BuildConfig(corpus=("a.csv",), preset="pocket")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="precision is None, expected a Precision; build"):
+        BuildConfig(corpus=("a.csv",), precision=None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"corpus is 'a\.csv', expected a tuple; build takes one value, too"):
+        BuildConfig(corpus="a.csv")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="method: 'tga' is none of default, tag, zero-guidance"):
         Labeler.open("shards", method="tga")
 
