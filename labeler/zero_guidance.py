@@ -45,8 +45,10 @@ def name_by_zero_guidance(seen: Seen, retriever: Retriever, config: NamingConfig
 
     The paper lets GPT-2 write a text for each segment, guided by CLIP. No text is written here: a segment's text is the
     concept of its captions that lies nearest to the mean of these captions. The paper merges siblings of the tree that
-    its clustering made; here any two that touch may be merged, the most alike first. What a merged segment is called is
-    found again from the captions of its parts, among which its own nearest are chosen.
+    its clustering made; here any two that touch may be merged, the most alike first, so that halves of one thing become
+    one though they look different and stand in branches far apart. A merged segment's vector is the mean of its parts'
+    by area; no mask is seen a second time. What it is called is found again from the captions of its parts, among which
+    its own nearest are chosen.
     """
     picture = seen.pooled
     vectors = retriever.caption_vectors(seen.hits)  # float32 [S, k, D]

@@ -2,7 +2,8 @@
 
 The first two steps of P. Rewatbowornwong, N. Chatthee, E. Chuangsuwanich and S. Suwajanakorn, "Zero-guidance
 Segmentation Using Zero Segment Labels", ICCV 2023, arXiv 2303.13396: agglomerative clustering into 20 parts, then a
-binary tree of merges, which naming climbs from the leaves.
+binary tree of merges, which its naming climbs from the leaves. Ours merges any parts that touch instead, see
+`labeler.zero_guidance`; whoever wants the paper's tree has it in `merge_tree`.
 """
 
 import numpy as np
