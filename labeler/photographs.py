@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from labeler.inputs import LIST, STDIN, PictureFile
+from labeler.inputs import LIST, STDIN, PictureFile, shown
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Photographs:
     @property
     def title(self) -> str:
         """What all of them are called."""
-        return "pictures" if self.root is None else self.root.resolve().name or str(self.root)
+        return "pictures" if self.root is None else shown(self.root.resolve().name or str(self.root))
 
     def find(self, name: str) -> Path | None:
         """The file of a picture; None where there is none, or it may be another one."""

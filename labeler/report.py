@@ -198,7 +198,10 @@ def _pack_region(region: Region, record: Record, texts: tuple[Texts, Texts, Text
 def _original(entry: Entry, out: Path, pictures: Photographs) -> str:
     """The way from the page to the photograph; empty if it is not there."""
     path = pictures.find(entry.name)
-    return "" if path is None else quote(Path(os.path.relpath(path.resolve(), out.resolve())).as_posix())
+    if path is None:
+        return ""
+    way = Path(os.path.relpath(path.resolve(), out.resolve())).as_posix()
+    return quote(os.fsencode(way))  # bytes: a name need not be UTF-8
 
 
 def _part(name: str) -> str:

@@ -1,6 +1,7 @@
 """The page of a run: its data against plain loops, in Node, and the whole of it in a real browser."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -132,6 +133,21 @@ def test_texts_that_look_like_html_are_inert(tmp_path: Path) -> None:
     assert EVIL in data_of(page)["words"]
     assert json.loads(inert(EVIL)) == EVIL
     assert not re.search(r'(src|href)="?(https?:)?//', page)
+
+
+def test_names_that_are_no_utf8_find_their_photograph(tmp_path: Path) -> None:
+    write_labels(tmp_path, ["caf\\xe9.png"])
+    folder = tmp_path / os.fsdecode(b"caf\xe9s")
+    path = folder / os.fsdecode(b"caf\xe9.png")
+    try:
+        folder.mkdir()
+        path.write_bytes((tmp_path / "pictures" / "caf\\xe9.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system wants names to be UTF-8")
+    page = write_report(census_of(tmp_path), Photographs(folder, {"caf\\xe9.png": path})).read_text("utf-8")
+    assert "<title>Labels of caf\\xe9s</title>" in page
+    ((name, *_, original, _, _, _, _),) = data_of(page)["pictures"]
+    assert (name, original) == ("caf\\xe9.png", "../caf%E9s/caf%E9.png")
 
 
 def test_the_page_is_the_same_twice_and_whole(tmp_path: Path) -> None:
