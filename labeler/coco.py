@@ -102,28 +102,29 @@ def panoptic_suffix(stems: Collection[str]) -> str:
     return f"{next(free)}.png"
 
 
-def ids_of(record: Record) -> NDArray[np.int64]:
-    """The segments' numbers: int64 [H, W]."""
-    ids = np.zeros((record.picture.height, record.picture.width), np.int64)
+def ids_of(record: Record) -> NDArray[np.int32]:
+    """The segments' numbers: int32 [H, W], in memory column after column, as COCO's masks are."""
+    ids = np.zeros((record.picture.height, record.picture.width), np.int32, order="F")
     for region in record.segments:
         rle = {"size": list(region.rle.size), "counts": region.rle.counts.encode()}
         ids[coco_mask.decode(rle).astype(bool)] = region.id
     return ids
 
 
-def write_ids(ids: NDArray[np.int64], target: Path) -> None:
+def write_ids(ids: NDArray[np.int32], target: Path) -> None:
     """Write numbers of segments as COCO's panoptic PNGs are: a number becomes R + 256 G + 256^2 B."""
     target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, file_bytes(Image.fromarray(to_colours(ids)), "PNG"))
 
 
-def to_colours(ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+def to_colours(ids: NDArray[np.int32]) -> NDArray[np.uint8]:
     """Numbers as colours, R the lowest byte.
 
-    >>> to_colours(np.array([[0, 7, 258]])).tolist()
+    >>> to_colours(np.array([[0, 7, 258]], np.int32)).tolist()
     [[[0, 0, 0], [7, 0, 0], [2, 1, 0]]]
     """
-    return (ids[..., None] >> np.array([0, 8, 16]) & 255).astype(np.uint8)
+    lowest_first = np.ascontiguousarray(ids, "<i4").view(np.uint8).reshape(*ids.shape, 4)
+    return lowest_first[..., :3]
 
 
 def _images(census: Census) -> Iterable[dict[str, Any]]:

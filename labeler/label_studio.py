@@ -10,11 +10,10 @@ from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
+from labeler.coco import ids_of
 from labeler.drawing import colour_of
 from labeler.exports import TASKS_FILE, TASKS_INTERFACE, Census, Record
 from shards.files import write_bytes, write_whole
@@ -90,6 +89,7 @@ def interface(labels: Iterable[str]) -> str:
 
 def prediction(record: Record) -> dict[str, Any]:
     """The segments of a picture as Label Studio has what a network said."""
+    ids = np.ascontiguousarray(ids_of(record))  # its runs go along rows
     regions = [
         {
             "id": f"segment-{region.id}",
@@ -100,7 +100,7 @@ def prediction(record: Record) -> dict[str, Any]:
             "original_height": record.picture.height,
             "image_rotation": 0,
             "score": region.score,
-            "value": {"format": "rle", "rle": list(encode_mask(_mask_of(region.rle))), "brushlabels": [region.label]},
+            "value": {"format": "rle", "rle": list(encode_mask(ids == region.id)), "brushlabels": [region.label]},
         }
         for region in record.segments
     ]
@@ -136,7 +136,3 @@ def encode_mask(mask: NDArray[np.bool_]) -> bytes:
 def _run(length: int, byte: int) -> str:
     place = next(place for place, size in enumerate(LENGTH_BITS) if length <= 1 << size)
     return f"1{place:02b}{length - 1:0{LENGTH_BITS[place]}b}{byte:0{WORD_BITS}b}"
-
-
-def _mask_of(rle: msgspec.Struct) -> NDArray[np.bool_]:
-    return coco_mask.decode(msgspec.to_builtins(rle)).astype(np.bool_)

@@ -24,7 +24,8 @@ def regions_of(segments: Segments, labels: Sequence[Label]) -> list[dict[str, An
         labels: of each.
     """
     measured = zip(labels, segments.areas.tolist(), segments.boxes.tolist(), strict=True)
-    return [_region(number, *of_one, segments.mask(number)) for number, of_one in enumerate(measured, start=1)]
+    columns = np.asfortranarray(segments.label_map, np.uint8)  # COCO's runs go down columns
+    return [_region(number, *of_one, columns == number) for number, of_one in enumerate(measured, start=1)]
 
 
 def to_annotation(region: dict[str, Any], category: int) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def palette_mask(segments: Segments, names: Sequence[str]) -> Image.Image:
 
 
 def _region(number: int, label: Label, area: int, box: list[int], mask: NDArray[np.bool_]) -> dict[str, Any]:
-    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    encoded = coco_mask.encode(mask.view(np.uint8))
     return {
         "id": number,
         "label": label.name.label,

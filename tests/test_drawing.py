@@ -1,6 +1,7 @@
 """The overlay: against plain loops, and the promises that make it readable."""
 
 import colorsys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from labelled import WORDS, blobs, some_labels
 from numpy.typing import NDArray
 
-from labeler.drawing import PLATE_LIGHTNESS, colour_of, draw_overlay, outline, plate_of
+from labeler.drawing import PIXELS_AT_A_TIME, PLATE_LIGHTNESS, TINT, colour_of, draw_overlay, outline, plate_of
 from labeler.labeled import LabeledImage
 from labeler.placing import GRID, LEAST_INSIDE, Place, box_sums, depths, place_names
 from segmenter import relabel
@@ -149,3 +150,18 @@ def test_pictures_of_any_size_are_drawn(height: int, width: int) -> None:
     segments, names = relabel(np.zeros((height, width), np.int64)), ["a very long name that fits nowhere"]
     drawn = draw_overlay(np.zeros((height, width, 3), np.uint8), segments, names, "untrained")
     assert drawn.shape == (height, width, 3)
+
+
+def test_a_large_picture_is_drawn_in_little_memory() -> None:
+    generator = np.random.default_rng(0)
+    labeled = some_labels(generator, 700, 900)
+    assert labeled.segments.label_map.size > 2 * PIXELS_AT_A_TIME
+    picture = generator.integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    tracemalloc.start()
+    drawn = draw_overlay(picture, labeled.segments, labeled.names, "default")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 * 700 * 900
+    colours = np.array([(0, 0, 0), *map(colour_of, labeled.names)])[labeled.segments.label_map]
+    plain = np.abs(drawn - (picture * (1 - TINT) + colours * TINT)).max(axis=2) < 1.01
+    assert plain.mean() > 0.9  # but for outlines and names

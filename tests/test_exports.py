@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from labeler import Evidence, Label, LabeledImage, Name
-from labeler.coco import write_coco, write_panoptic
+from labeler.coco import ids_of, write_coco, write_ids, write_panoptic
 from labeler.exports import read_record, take_census
 from segmenter import relabel
 
@@ -114,6 +114,17 @@ def test_pictures_are_not_held_in_memory(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert path.stat().st_size > 8_000_000
     assert most < 4_000_000
+
+
+def test_the_panoptic_picture_of_a_large_one_takes_little_memory(tmp_path: Path) -> None:
+    write_labels(tmp_path, ["a.png"], side=800)
+    record = read_record(tmp_path / "labels/a.json")
+    assert record is not None
+    tracemalloc.start()
+    write_ids(ids_of(record), tmp_path / "ids.png")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 16 * record.picture.height * record.picture.width
 
 
 # --- one picture, from Python ----------------------------------------------------------------------------------------
