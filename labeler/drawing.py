@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from encoders.presets import UNTRAINED
+from labeler.lettering import family_for
 from labeler.placing import Place, place_names
 from segmenter import Segments
 
@@ -114,14 +115,19 @@ def _shifted_onto(edges: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
 
 
 def _write_names(canvas: Image.Image, segments: Segments, names: Sequence[str]) -> None:
-    """Names on plates of their colour: as large as they fit, or left out where they would cover too much."""
+    """Names on plates of their colour: as large as they fit, or left out where they would cover too much.
+
+    So is a name with a letter that no font at hand has.
+    """
     largest = max(SMALLEST_TEXT, round(min(canvas.size) * TEXT_SHARE))
     sizes = sorted({largest, max(SMALLEST_TEXT, round(largest * 0.75)), SMALLEST_TEXT}, reverse=True)
-    fonts = [_font(size) for size in sizes]
-    boxes = [[_plate_size(font, name) for font in fonts] for name in names]
+    families = {name: family_for(name) for name in names}
+    fonts = {family: [family(size) for size in sizes] for family in families.values() if family}
+    choices = [[] if family is None else fonts[family] for family in map(families.get, names)]
+    boxes = [[_plate_size(font, name) for font in each] for name, each in zip(names, choices, strict=True)]
     draw = ImageDraw.Draw(canvas)
     for place in place_names(segments.label_map, boxes):
-        _write(draw, place, names[place.row], fonts[place.choice])
+        _write(draw, place, names[place.row], choices[place.row][place.choice])
 
 
 def _write(draw: ImageDraw.ImageDraw, place: Place, name: str, font: ImageFont.FreeTypeFont) -> None:
@@ -134,13 +140,6 @@ def _plate_size(font: ImageFont.FreeTypeFont, name: str) -> tuple[int, int]:
     """Width and height in pixels of a name with a margin around it."""
     margin = max(2, round(font.size / 4))
     return round(font.getlength(name)) + 2 * margin, sum(font.getmetrics()) + margin
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise TypeError("Pillow was built without FreeType, which writes names of any size; install Pillow's own wheel")
-    return font
 
 
 def _rgb(hue: float, lightness: float) -> Colour:

@@ -37,7 +37,8 @@ def place_names(label_map: NDArray[np.int32], boxes: Sequence[Sequence[tuple[int
 
     Args:
         label_map: int32 [H, W], segments 1 to S.
-        boxes: for each of S names its width and height in pixels, in sizes from the largest to the smallest.
+        boxes: for each of S names its width and height in pixels, in sizes from the largest to the smallest; none for a
+            name that is to be left out.
 
     Returns:
         The names that found a place.

@@ -137,6 +137,8 @@ def test_the_wheel_holds_the_packages_and_no_data(copy_with_data: Path) -> None:
         "labeler/report.html",
         "labeler/report.css",
         "labeler/report.js",
+        "labeler/font/DejaVuSans.ttf",
+        "labeler/font/LICENSE.txt",
         "build_index/data/demo.txt",
         "evaluation/class_lists/voc20.txt",
     } <= packed
@@ -149,6 +151,7 @@ def test_the_wheel_holds_the_packages_and_no_data(copy_with_data: Path) -> None:
         ".html",
         ".css",
         ".js",
+        ".ttf",
         ".typed",
     }
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from labeler.drawing import PIXELS_AT_A_TIME, PLATE_LIGHTNESS, TINT, colour_of, draw_overlay, outline, plate_of
 from labeler.labeled import LabeledImage
+from labeler.lettering import family_for, packaged, pillows
 from labeler.placing import GRID, LEAST_INSIDE, Place, box_sums, depths, place_names
 from segmenter import relabel
 
@@ -165,3 +166,19 @@ def test_a_large_picture_is_drawn_in_little_memory() -> None:
     colours = np.array([(0, 0, 0), *map(colour_of, labeled.names)])[labeled.segments.label_map]
     plain = np.abs(drawn - (picture * (1 - TINT) + colours * TINT)).max(axis=2) < 1.01
     assert plain.mean() > 0.9  # but for outlines and names
+
+
+def test_names_are_written_in_a_font_that_has_their_letters() -> None:
+    assert {family_for(name) for name in ("grass", "T-shirt (red)", "St. Paul's", "unknown")} == {pillows}
+    words = ("Straße", "café", "łódź", "jalapeño", "őszibarack", "ağaç", "hộp bút", "собака", "σκύλος", "œuf…")
+    assert {family_for(name) for name in words} == {packaged}
+    assert {family_for(name) for name in ("犬", "कुत्ता", "a 猫")} == {None}
+
+
+def test_no_name_is_drawn_as_empty_boxes() -> None:
+    picture, segments = np.full((120, 160, 3), 128, np.uint8), relabel(np.zeros((120, 160), np.int64))
+    drawn = {name: draw_overlay(picture, segments, [name], "") for name in ("犬犬犬", "ßßß", "aaa")}
+    white = {name: int((pixels.min(axis=2) > 200).sum()) for name, pixels in drawn.items()}
+    assert white["犬犬犬"] == 0
+    assert white["ßßß"] > 0
+    assert white["aaa"] > 0
