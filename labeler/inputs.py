@@ -24,12 +24,17 @@ from shards import UserError
 from shards.files import file_info
 
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif"]
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif "
+    ".heic .heif .jxl".split()
 )
+"""Of pictures in folders, globs and tars. The last three are refused by name when they are read, not passed over."""
+
 TAR = ".tar"
 LIST = ".txt"
 STDIN = "-"
 MAGIC = re.compile(r"[*?\[]")
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""Unlike `splitlines`, which also cuts at characters that names may have."""
 
 
 class InputError(UserError):
@@ -242,7 +247,7 @@ def _lines(content: bytes, where: str) -> Listed:
     text = content.decode("utf-8-sig", "surrogateescape")
     if "\0" in text:
         raise InputError(f"{where}: no list of paths, it holds zero bytes (UTF-16?); save it as UTF-8, a path a line")
-    paths = [Path(line.strip()) for line in text.splitlines() if line.strip()]
+    paths = [Path(line.strip()) for line in LINE_END.split(text) if line.strip()]
     return Listed(paths, _deepest(paths))
 
 

@@ -65,6 +65,17 @@ def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
     assert found(tmp_path / "d*/b.[jJ]pg", out) == {"deep/b.jpg": "deep/b"}
 
 
+@pytest.mark.parametrize("name", ["a.jp2", "a.JPE", "a.mpo", "a.pbm", "a.heic"])
+def test_a_picture_in_a_folder_is_read_or_refused_and_never_passed_over(tmp_path: Path, name: str) -> None:
+    kind = {".jp2": "JPEG2000", ".pbm": "PPM"}.get(Path(name).suffix, "JPEG")
+    Image.new("RGB", (4, 3), "white").convert("1" if kind == "PPM" else "RGB").save(tmp_path / name, kind)
+    (file,) = find_pictures(tmp_path, tmp_path / "labels")
+    assert file.read().shape == (3, 4, 3)
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(PictureError, match=r"not a picture this program reads .*; convert it"):
+        file.read()
+
+
 def test_links_are_followed_and_those_that_lead_nowhere_are_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "real/a.png")
     folder = tmp_path / "pictures"
@@ -135,6 +146,16 @@ def test_lists_of_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(files[0].read(), load_picture(tmp_path / "pictures/c.png"))
     with pytest.raises(PictureError, match=r"missing\.png: not a file"):
         files[2].read()
+
+
+def test_a_list_has_lines_and_names_keep_what_only_looks_like_an_end_of_one(tmp_path: Path) -> None:
+    names = ["a\u2028b.png", "a\x85b.png", "a\x0cb.png"]
+    for name in names:
+        write(tmp_path / name)
+    listing = tmp_path / "list.txt"
+    for end in ("\n", "\r\n", "\r"):
+        listing.write_bytes(end.join(str(tmp_path / name) for name in names).encode())
+        assert list(found(listing, tmp_path / "labels")) == names
 
 
 def test_names_that_files_of_the_run_have_are_not_given_to_pictures(tmp_path: Path) -> None:
