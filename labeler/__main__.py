@@ -35,11 +35,11 @@ def _label(config: "LabelConfig") -> int:
     from labeler.run import Log, label_files, write_exports
     from shards.progress import progress
 
-    pictures, unreachable = config.pictures, []
-    if is_url_table(pictures):
-        pictures = Path(f"{config.out.resolve()}-pictures")
-        unreachable = download(config.pictures, pictures)
-    files = find_pictures(pictures, config.out)
+    (pictures, *more), unreachable = config.pictures, []
+    if not more and is_url_table(pictures):
+        table, pictures = pictures, Path(f"{config.out.resolve()}-pictures")
+        unreachable = download(table, pictures)
+    files = find_pictures(pictures, config.out, *more)
     labeler = Labeler.open(config.index, config)
     log = Log(config.json_log)
     started = time.monotonic()
@@ -47,7 +47,7 @@ def _label(config: "LabelConfig") -> int:
         report = label_files(labeler, files, config.out, bar, overwrite=config.overwrite, log=log)
     report.refused[:0] = unreachable
     if not report.interrupted:
-        shown = Photographs.of(pictures, files)
+        shown = Photographs.of(None if more else pictures, files)
         write_exports(labeler, config.out, shown, report, panoptic=config.panoptic, label_studio=config.label_studio)
     log.write("finished", **vars(report))
     if not config.quiet:

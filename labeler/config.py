@@ -106,9 +106,9 @@ def _numbers(config: Any, kind: type[Any]) -> dict[str, Any]:
 class LabelConfig(LabelerConfig):
     """Outline and name every region of pictures, in the words of a caption index."""
 
-    pictures: Path = field(
+    pictures: tuple[Path, ...] = field(
         metadata={
-            "help": "a picture, a folder of them (recursive), a glob, a webdataset tar, - for paths on standard input, "
+            "help": "pictures, folders of them (recursive), a glob, a webdataset tar, - for paths on standard input, "
             "or a .csv, .tsv, .parquet or .txt of URLs, which are downloaded first",
             "positional": True,
         }

@@ -107,8 +107,8 @@ class Listed:
     left_out: int = 0
 
 
-def find_pictures(root: Path, out: Path) -> list[PictureFile]:
-    """Every picture that a path means; what lies in `out` is none, and in folders and globs what any run wrote.
+def find_pictures(root: Path, out: Path, *more: Path) -> list[PictureFile]:
+    """Every picture that paths mean; what lies in `out` is none, and in folders and globs what any run wrote.
 
     Two pictures that differ only in their suffix keep it in the names of their outputs. A file that is met twice is one
     picture. Different pictures of one name, a tar that cannot be read and one that is cut short are among the answers,
@@ -118,6 +118,7 @@ def find_pictures(root: Path, out: Path) -> list[PictureFile]:
         root: a picture, a folder of them (recursive), a glob, a webdataset tar, a `.txt` of paths, or `-` for paths on
             standard input. Folders and globs may hold tars.
         out: the folder of the labels.
+        more: files and folders besides, if `root` is one, as a shell makes of a glob.
 
     Returns:
         Sorted by path; a list of paths stays in its order.
@@ -125,10 +126,10 @@ def find_pictures(root: Path, out: Path) -> list[PictureFile]:
     Raises:
         InputError: there is none, nothing can be written to `out`, or labels would be written over a picture.
     """
-    if out.resolve() == root.resolve():
+    if not more and out.resolve() == root.resolve():
         raise InputError(f"--out {out}: labels cannot be written among the pictures; choose another folder")
     _require_writable(out)
-    listed = _listed(root, out)
+    listed = _listed_together([root, *more], out) if more else _listed(root, out)
     found = _each_once(_members(listed))
     if not found and listed.left_out:
         raise InputError(
@@ -137,7 +138,7 @@ def find_pictures(root: Path, out: Path) -> list[PictureFile]:
         )
     if not found:
         raise InputError(f"{root}: no pictures there (looked for {' '.join(sorted([*SUFFIXES, TAR]))})")
-    if [file.path for file in found] == [root] and found[0].trouble:
+    if [file.path for file in found] == [root, *more] and found[0].trouble:
         raise InputError(found[0].trouble)
     files = _with_stems(found)
     _require_apart(files, out)
@@ -226,6 +227,16 @@ def _listed(root: Path, out: Path) -> Listed:
     if ".." in root.parts[first:]:  # what is found may lie beside the fixed folder, and labels would beside --out
         return _outside(found, _deepest(found), out)
     return _outside(found, str(Path(*root.parts[:first])) if first else "", out)
+
+
+def _listed_together(roots: list[Path], out: Path) -> Listed:
+    """What lies in folders, and files; those that are no pictures are passed over, as they are in folders and globs."""
+    for root in roots:
+        if not root.exists():
+            raise InputError(f"{root}: no such file or folder; of several paths each has to be one")
+    inside = {root: sorted(root.rglob("*")) if root.is_dir() else [root] for root in roots}
+    below = _deepest([root / "any" if root.is_dir() else root for root in roots])
+    return _outside([path for paths in inside.values() for path in paths], below, out)
 
 
 def _outside(paths: list[Path], below: str, out: Path) -> Listed:

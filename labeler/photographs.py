@@ -20,7 +20,7 @@ class Photographs:
     files: Mapping[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, root: Path, files: Iterable[PictureFile]) -> "Photographs":
+    def of(cls, root: Path | None, files: Iterable[PictureFile]) -> "Photographs":
         """The pictures of a run."""
         return cls(root, {file.name: file.path for file in files if file.span is None and not file.trouble})
 

@@ -82,11 +82,11 @@ def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:
     default = None if field.default is MISSING else field.default
     if default not in (None, (), "") and not isinstance(default, bool):
         options["help"] += f" (default: {_shown(default)})"
+    if typing.get_origin(hint) is tuple:
+        options.update(action=_Collect, nargs="+")
     if field.metadata.get("positional"):
         parser.add_argument(field.name, **options)
         return
-    if typing.get_origin(hint) is tuple:
-        options.update(action=_Collect, nargs="+")
     if default is True:
         options["action"] = BooleanOptionalAction  # --no-FLAG switches it off
     flag = "--" + field.name.replace("_", "-")

@@ -348,6 +348,28 @@ def test_a_picture_file_of_its_own_is_read_as_ever(tmp_path: Path) -> None:
 # --- names of outputs ------------------------------------------------------------------------------------------------
 
 
+def test_what_a_shell_makes_of_a_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pictures/b.png", "pictures/deep/a.png", "pictures/c.jpg", "other/d.png", "labels/a.png"):
+        write(tmp_path / name)
+    (tmp_path / "pictures/notes.txt").write_text("no list of pictures")
+    monkeypatch.chdir(tmp_path)
+
+    def several(*roots: str) -> list[str]:
+        first, *more = map(Path, roots)
+        return [file.name for file in find_pictures(first, Path("labels"), *more)]
+
+    assert several("pictures/c.jpg", "pictures/b.png", "pictures/notes.txt") == ["c.jpg", "b.png"]
+    assert several("pictures/deep", "pictures/b.png", "pictures/b.png") == ["deep/a.png", "b.png"]
+    assert several("other", "pictures", "labels") == [
+        "other/d.png",
+        "pictures/b.png",
+        "pictures/c.jpg",
+        "pictures/deep/a.png",
+    ]
+    with pytest.raises(InputError, match="none: no such file or folder; of several paths each has to be one"):
+        several("pictures/b.png", "none")
+
+
 def test_labels_are_never_written_over_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = write(tmp_path / "ow/photo.png")
     before = own.read_bytes()

@@ -129,7 +129,7 @@ def planted(tmp_path: Path) -> Labeler:
     models = Models(
         PlantedPixels(), PlantedPixels(), "planted", {"clip": "planted", "dino": "planted", "dense": "none"}
     )
-    config = LabelConfig(pictures=tmp_path, index=tmp_path / "shards", k=8, restarts=2, neighbours=3)
+    config = LabelConfig(pictures=(tmp_path,), index=tmp_path / "shards", k=8, restarts=2, neighbours=3)
     return Labeler(models, Retriever.open(tmp_path / "shards"), config)
 
 
@@ -328,7 +328,7 @@ def test_pictures_that_share_a_stem_keep_their_suffix(tmp_path: Path) -> None:
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    config = LabelConfig(pictures=Path("x"))
+    config = LabelConfig(pictures=(Path("x"),))
     with pytest.raises(ValueError, match="--neighbours 0"):
         replace(config, neighbours=0)
     with pytest.raises(ValueError, match="--batch-size 100000000000000000000: must be 1 to 65536"):
@@ -341,7 +341,7 @@ def test_numbers_without_an_end_are_refused(value: float) -> None:
     assert {"captions_weight", "temperature", "merge_from"} <= set(numbers)
     for name in numbers:
         with pytest.raises(ValueError, match=f"{name}|--{name.replace('_', '-')}"):
-            LabelConfig(pictures=Path("x"), **{name: value})
+            LabelConfig(pictures=(Path("x"),), **{name: value})
 
 
 # --- the run as a whole ----------------------------------------------------------------------------------------------

@@ -91,6 +91,18 @@ def test_a_positional_argument_may_stand_anywhere() -> None:
     assert commands.parse(PaintConfig, ["--owner", "me", "wall"], "paint") == parse()
 
 
+def test_positional_arguments_of_which_there_may_be_several() -> None:
+    @dataclass(frozen=True)
+    class Config:
+        """Walls."""
+
+        walls: tuple[Path, ...] = field(metadata={"help": "walls", "positional": True})
+        layers: int = field(default=2, metadata={"help": "how often"})
+
+    assert commands.parse(Config, ["a", "b", "--layers", "1"], "x") == Config((Path("a"), Path("b")), 1)
+    assert commands.parse(Config, ["--layers", "1", "a"], "x") == Config((Path("a"),), 1)
+
+
 def test_a_default_that_is_not_empty_is_replaced_and_not_added_to() -> None:
     @dataclass(frozen=True)
     class Config:
