@@ -5,6 +5,8 @@ import re
 import unicodedata
 from enum import Enum
 
+from build_index.word_lines import name_in_line
+
 MAX_CHARACTERS = 2_000
 """Longer texts are articles, not captions: CLIP would read their first two sentences."""
 
@@ -16,6 +18,7 @@ class Refusal(Enum):
     NOT_UTF8 = "not UTF-8"
     NOT_TEXT = "not text"
     EMPTY = "empty"
+    NO_NAME = "no name"
     TOO_LONG = f"longer than {MAX_CHARACTERS} characters"
     DAMAGED = "damaged"
     MORE_COLUMNS = "more columns than the first row"
@@ -63,13 +66,20 @@ def clean(raw: object) -> str | Refusal:
 def clean_word(raw: object) -> str | Refusal:
     """Normalise one line of a word list: underscores are spaces, and what stands in brackets says which sense it is.
 
-    >>> clean_word("golden_retriever"), clean_word("bat_(animal)")
-    ('golden retriever', 'bat')
+    >>> clean_word("golden_retriever"), clean_word("bat_(animal)"), clean_word("0: tench, Tinca tinca")
+    ('golden retriever', 'bat', 'tench, Tinca tinca')
+    >>> clean_word("n01440764")
+    <Refusal.NO_NAME: 'no name'>
     """
+    if not isinstance(raw, str) or len(raw) > MAX_CHARACTERS:
+        return clean(raw)
     text = clean(raw)
     if isinstance(text, Refusal):
         return text
-    word = _SPACE.sub(" ", _SENSE.sub(" ", text.replace("_", " "))).strip()
+    name = clean(name_in_line(raw))
+    if isinstance(name, Refusal):
+        return Refusal.NO_NAME
+    word = _SPACE.sub(" ", _SENSE.sub(" ", name.replace("_", " "))).strip()
     return word if _WORD.search(word) else Refusal.EMPTY
 
 

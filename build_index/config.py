@@ -12,8 +12,9 @@ from build_index.search_index.options import SearchOptions
 from encoders.presets import Precision, PresetName
 from shards import layout
 
-CLEANING = 1
-"""Version of the rules in `cleaning.py`: other rules give other captions, so a build of one cannot continue another."""
+CLEANING = 2
+"""Version of the rules in `cleaning.py` and `word_lines.py`: other rules give other captions, so a build of one cannot
+continue another."""
 
 CONCEPT_PROMPTS = ("{}", "a photo of a {}.")
 """How a word is put to the text encoder; its vector is the mean. The first is TAG's, the second CLIP's. More of

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from build_index.cleaning import MAX_CHARACTERS, Refusal, _mend, clean
+from build_index.cleaning import MAX_CHARACTERS, Refusal, _mend, clean, clean_word
 
 ascii_text = st.text(st.characters(min_codepoint=32, max_codepoint=126))
 nearly_markup = st.lists(
@@ -99,3 +99,62 @@ def test_text_without_markup_loses_nothing_but_spaces(raw: str) -> None:
     text = clean(raw)
     if isinstance(text, str):
         assert text.split() == unicodedata.normalize("NFC", raw).split()
+
+
+# --- word lists
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("n02084071\tdog, domestic dog", "dog, domestic dog"),  # ImageNet
+        ("n02084071 dog, domestic dog", "dog, domestic dog"),
+        ("n02119789 1 kit_fox", "kit fox"),
+        ("n01498041 stingray 6", "stingray"),
+        ("/a/apartment_building/outdoor 8", "apartment building/outdoor"),  # Places365
+        ("/a/airfield", "airfield"),
+        ("12: fire hydrant", "fire hydrant"),  # COCO-Stuff
+        ("{0: 'tench, Tinca tinca',", "tench, Tinca tinca"),
+        (' 1: "jack-o\'-lantern"}', "jack-o'-lantern"),
+        ('"0": "tench",', "tench"),
+        ("0  person", "person"),
+        ("1. dog", "dog"),
+        ("0,dog", "dog"),
+        ("- dog", "dog"),
+        ("1\tperson", "person"),
+        ("dog\t1234", "dog"),
+        ("dog\ta domestic animal", "dog"),
+        ("0\tn01440764\ttench", "tench"),
+        ("golden_retriever.n.01", "golden retriever"),  # WordNet
+        ("dog#n#1", "dog"),
+        ("hot_dog%1:13:01::", "hot dog"),
+        ("/m/0bt9lr,Dog", "Dog"),  # Open Images
+    ],
+)
+def test_a_word_list_gives_names_without_its_numbers_ids_and_paths(line: str, name: str) -> None:
+    assert clean_word(line) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("7 up", "3d printer", "boeing 747", "1960s car", "2x4", "24/7 shop", "4:3 screen", "1,000 bill", "a.n.other"),
+        *("1.5 l bottle", "dr. pepper", "u.s. flag", "#1 fan", "'s-hertogenbosch", "t - shirt", "n95 mask", "k-9 dog"),
+        *("st. john's wort", "c# book", "dogs & cats", "100% cotton"),
+    ],
+)
+def test_what_only_looks_like_a_number_or_an_id_is_part_of_a_name(name: str) -> None:
+    assert clean_word(name) == name
+
+
+@pytest.mark.parametrize("line", ["n02084071", "/m/0bt9lr", "12", "0.65", "# vehicles", "0\t12", "/a/ 3"])
+def test_a_line_without_a_name_is_refused(line: str) -> None:
+    assert clean_word(line) is Refusal.NO_NAME
+
+
+@given(st.text() | st.from_regex(r"[n/#\d\t .:'\"a-z_]{0,30}", fullmatch=True))
+def test_the_name_in_a_line_is_found_once_and_for_all(line: str) -> None:
+    name = clean_word(line)
+    if isinstance(name, str):
+        assert any(letter.isalpha() for letter in name)
+        assert name == " ".join(name.split())

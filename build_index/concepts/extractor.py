@@ -117,7 +117,9 @@ def _without_lone_names(parts: str, names: list[Span]) -> str:
 
 
 _SENSE = re.compile(r"_?\([^()]*\)")  # LVIS: "bat_(animal)"
-_NEXT_NAME = re.compile(r"[,;/|\t]")
+_NEXT_NAME = re.compile(  # "dog, domestic dog"; "dog: a mammal", but "Star Wars: A New Hope"
+    r"[,;/|\t]|:\s+(?=[a-z])|\s[-\u2013\u2014]\s(?=(?:an?|the|any|one)\s)"
+)
 
 
 def word_list_concept(line: str) -> Concept | None:
