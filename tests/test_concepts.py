@@ -302,6 +302,38 @@ def test_german() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("caption", "noun"),
+    [
+        ("Ein Kind auf einer steilen Rutsche", "rutsche"),  # the article says that it is the singular
+        ("Sie wirft ein Frisbee", "frisbee"),
+        ("Ein Mann mit einer gelben Weste", "weste"),
+        ("Zwei Männer neben einem Kran", "kran"),
+        ("Ein Kind hält einem Affen das Obst hin", "affe"),
+        ("Ein Junge, das Hunde mag", "hund"),  # "das" is no article here
+        ("Ein paar Hunde", "hund"),
+        ("Drei Skateboarder", "skateboarder"),  # no ending
+        ("Die Gottesanbeterin", "gottesanbeterin"),
+        ("Rote Khakihose", "khakihose"),  # a compound ends as its last part does
+        ("Beim Motocrossrennen", "motocrossrennen"),
+        ("Zwei Paintball-Spieler", "paintball-spieler"),
+        ("Menschen in Ganzkörperanzügen", "ganzkörperanzug"),
+        ("Zwei Hockern", "hocker"),  # but no "Kern"
+        ("Drei Erwachsene", "erwachsene"),
+        ("Zwei Jugendlicher", "jugendliche"),
+        ("Am Ufer des Flusses", "fluss"),
+        ("Fünf Handschuhe", "handschuh"),
+        ("Vier Motorräder", "motorrad"),
+    ],
+)
+def test_german_nouns_are_not_cut_short(caption: str, noun: str) -> None:
+    assert noun in words(caption, GERMAN)
+
+
+def test_colours_are_no_things_in_german() -> None:
+    assert words("Eine Frau in Schwarz und ein Mann in Weiß in der Ferne", GERMAN) == ["frau", "mann"]
+
+
 def test_generic_words_differ_between_languages() -> None:
     assert words("Zwei Kinder auf der rechten Seite", GERMAN) == ["kind"]
     assert words("two kinds of dogs") == ["dog"]

@@ -8,7 +8,7 @@ tagging     which of these it is here
 names       runs of proper nouns, by capitals and by the words around them (name_words)
 phrases     noun phrases
 cuts        the phrases that are names of things, down to the head
-singular    the last noun in its canonical form
+singular    the last noun in its canonical form; german, those of German
 extractor   all of it, for one caption
 
 generic_words are those that never become concepts, and foreign says when a caption is in another language. Importing

@@ -8,6 +8,7 @@ from functools import lru_cache
 from build_index.concepts.cuts import Concept, ConceptKind, Cutter, join, proper
 from build_index.concepts.foreign import UNKNOWN, foreign_language, names_by_capitals
 from build_index.concepts.generic_words import GENERIC, MEDIUM
+from build_index.concepts.german import is_in_the_singular
 from build_index.concepts.lexicon import Lexicon, Part
 from build_index.concepts.name_words import LINKS
 from build_index.concepts.names import Case, NameFinder, case_of, runs
@@ -100,7 +101,9 @@ class ConceptExtractor:
             if unit.part == Part.NAME and named[unit.start]:
                 yield proper(lowered, unit)
             elif unit.part in "nmp":
-                yield Concept(join([self._singular(lowered[unit.start], unit.part)]), ConceptKind.NOUN)
+                noun = lowered[unit.start]
+                own = self._language is Language.GERMAN and is_in_the_singular(lowered, parts, unit.start)
+                yield Concept(join([noun if own else self._singular(noun, unit.part)]), ConceptKind.NOUN)
 
     def _find_singular(self, noun: str, part: str) -> str:
         if self._language is Language.ENGLISH:

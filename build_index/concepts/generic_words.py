@@ -129,6 +129,7 @@ GENERIC = {
         muster seite oberseite unterseite vorderseite rückseite mitte ende rand ecke bereich gegend ort stelle richtung
         entfernung nähe blick innere freie tag nacht zeit jahr monat woche stunde minute moment morgen abend
         nachmittag uhr weise ding sache idee grund aktivität arbeit leben liebe spaß spass hilfe versuch gespräch
+        ferne umgebung alter schwarz weiß rot blau grün gelb braun grau rosa lila violett türkis beige
         """.split()
     ),
     Language.DUTCH: frozenset(

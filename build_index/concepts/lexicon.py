@@ -10,6 +10,7 @@ from typing import Any
 from HanTa.HanoverTagger import UNKNOWN, HanoverTagger  # type: ignore[import-untyped]
 from lemminflect import getAllLemmas  # type: ignore[import-untyped]
 
+from build_index.concepts import german
 from build_index.language import Language
 
 
@@ -80,8 +81,7 @@ class Lexicon:
         """
         if self.language is not Language.GERMAN:
             return noun
-        lemma: str = self.hanta.analyze(noun.capitalize(), pos=_NOUN_TAG[self.language])[0]
-        return lemma.lower()
+        return german.lemma(noun, self.hanta)
 
     def is_adjective(self, word: str) -> bool:
         """Whether a word in lower case is far more often an adjective than a noun, by HanTa's counts."""
