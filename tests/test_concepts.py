@@ -69,6 +69,15 @@ def kinds(caption: str) -> dict[str, ConceptKind]:
         ("ice cream cone", ["ice cream cone", "cone"]),
         ("a dining table in a living room", ["dining table", "table", "living room", "room"]),
         ("a blue bowling ball", ["blue bowling ball", "bowling ball", "ball"]),
+        ("a black dog swims in a pool", ["black dog", "dog", "pool"]),
+        ("a woman in a pink shirt brushes a horse", ["woman", "pink shirt", "shirt", "horse"]),
+        ("a man in a cap perches on a wall", ["man", "cap", "wall"]),
+        ("near a traffic lights with a sign", ["traffic light", "light", "sign"]),
+        ("a pair of traffic lights in the city", ["traffic light", "light", "city"]),
+        ("a girl watching hot air balloons", ["girl", "hot air balloon", "balloon"]),
+        ("people sitting at a table eating pizza", ["people", "table", "pizza"]),
+        ("young woman doing yoga in a park", ["young woman", "woman", "yoga", "park"]),
+        ("an outdoor eating area", ["outdoor eating area", "eating area", "eating"]),
     ],
 )
 def test_phrases_are_cut_from_the_left_down_to_their_head(caption: str, expected: list[str]) -> None:

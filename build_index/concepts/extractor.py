@@ -79,7 +79,7 @@ class ConceptExtractor:
         """English: cuts of noun phrases, and phrases around "of"."""
         lowered = [word.lower() for word in words]
         parts = self._tagger.parts(words, cased=case is not Case.TITLE)
-        parts = mend(lowered, parts, self._lexicon.is_adjective)
+        parts = mend(lowered, parts, self._lexicon.is_adjective, self._lexicon.verb_odds)
         names = self._names.find(words, parts, case)
         parts = _without_lone_names(parts, names)
         before: list[Unit] = []

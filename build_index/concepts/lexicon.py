@@ -91,6 +91,19 @@ class Lexicon:
         }
         return readings.get(Part.ADJECTIVE, -99.0) > readings.get(Part.NOUN, -99.0) + _CLEARLY
 
+    def verb_odds(self, word: str) -> float:
+        """Log odds of an English word in lower case as a verb in the third person against a noun; -99 where it is none.
+
+        >>> lexicon = Lexicon(Language.ENGLISH)
+        >>> lexicon.verb_odds("swims") > lexicon.verb_odds("lights") > lexicon.verb_odds("giraffes") == -99.0
+        True
+        """
+        readings = self.readings(word)
+        verb = readings.get(self.hanta.tag2int["VVZ"])
+        if verb is None:
+            return -99.0
+        return verb - max((p for tag, p in readings.items() if self.parts[tag] in "nm"), default=verb)
+
     def _find_readings(self, word: str) -> dict[int, float]:
         """Tag to log p(word, tag), from what HanTa has seen, else from the dictionary, else from the word's form."""
         seen = {tag: float(p) for tag, p in self.hanta.cache.get(word, ())}

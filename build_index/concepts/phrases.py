@@ -28,6 +28,16 @@ CONCRETE_ING = frozenset(
 )
 """Nouns in -ing that are things: "oil painting", but "boy | fishing"."""
 
+VERBAL_ING = frozenset(
+    "doing making having wearing holding eating consisting containing featuring including using taking getting giving "
+    "putting selling enjoying".split()
+)
+"""Doings that never name a kind of the noun behind them: "people | eating | pizza"."""
+
+_SINGULAR = frozenset("a an another each every one this".split())
+
+_LIKELY = -4.5
+"""Log odds of a verb against a noun from which a word in -s is the verb where the phrase before it is complete."""
 
 _BEFORE_NOUN = ("t", "a", "d", "s", "c", "n", "p")
 """What makes a noun even of "dark": the dark."""
@@ -41,26 +51,48 @@ class Unit(NamedTuple):
     part: str
 
 
-def mend(words: Sequence[str], parts: str, is_adjective: Callable[[str], bool]) -> str:
+def mend(
+    words: Sequence[str], parts: str, is_adjective: Callable[[str], bool], verb_odds: Callable[[str], float]
+) -> str:
     """Correct what a tagger of prose gets wrong about captions.
 
     Args:
         words: a sentence in lower case.
         parts: its parts of speech.
         is_adjective: whether a word is mostly an adjective.
+        verb_odds: log odds of a verb in the third person against a noun.
 
-    >>> mend(["blue", "bowling", "ball", ",", "dark"], "ngn,n", {"dark"}.__contains__)
+    >>> mend(["blue", "bowling", "ball", ",", "dark"], "ngn,n", {"dark"}.__contains__, {}.get)
     'ann,a'
+    >>> mend(["a", "black", "dog", "swims", "in", "water"], "tanmin", set().__contains__, {"swims": -2.5}.get)
+    'tanvin'
     """
     mended = list(parts)
     for at, (word, part, following) in enumerate(zip(words, parts, parts[1:] + Part.MARK, strict=True)):
-        if part == Part.GERUND and word in COMPOUND_ING and following in "nm":
+        if part == Part.PLURAL:
+            mended[at] = Part.VERB if _is_predicate(words, parts, at, verb_odds) else part
+        elif part in "gna" and word in VERBAL_ING and words[at + 1 : at + 2] != ["area"]:
+            mended[at] = Part.VERB
+        elif part == Part.GERUND and word in COMPOUND_ING and following in "nm":
             mended[at] = Part.NOUN
         elif part == Part.NOUN and word in COLOURS and following in "nmg":
             mended[at] = Part.ADJECTIVE
         elif part == Part.NOUN and following not in "nmp" and parts[at - 1 : at] not in _BEFORE_NOUN:
             mended[at] = Part.ADJECTIVE if is_adjective(word) else part
     return "".join(mended)
+
+
+def _is_predicate(words: Sequence[str], parts: str, at: int, verb_odds: Callable[[str], float]) -> bool:
+    """Whether a plural is a verb after all, since "a" wants a singular before it: "a black dog | swims | in water"."""
+    following = parts[at + 1 : at + 2]
+    if at < 2 or parts[at - 1] not in "np" or not following or following in "nmpo&,":
+        return False
+    start = at - 1
+    while start > 0 and parts[start - 1] in "nap":
+        start -= 1
+    if start == 0 or words[start - 1] not in _SINGULAR:
+        return False
+    return verb_odds(words[at]) > (-99.0 if following == Part.DETERMINER else _LIKELY)
 
 
 def chunks(words: Sequence[str], parts: str, names: Sequence[Span]) -> Iterator[list[Unit]]:
