@@ -193,6 +193,23 @@ def test_capitals_that_mean_nothing_make_no_names(caption: str) -> None:
     assert kinds(caption) == {"red lace dress": PHRASE, "lace dress": PHRASE, "dress": NOUN, "woman": NOUN}
 
 
+@pytest.mark.parametrize(
+    ("caption", "expected"),
+    [
+        ("Sexy Lace-Up Sequin Jumpsuit", {"sequin jumpsuit", "jumpsuit"}),
+        ("Best Coach T-Shirts", {"t-shirt"}),
+        ("Slim-Fit Suit Jacket", {"suit jacket", "jacket"}),
+    ],
+)
+def test_compounds_of_common_words_are_no_names_in_titles(caption: str, expected: set[str]) -> None:
+    assert expected <= kinds(caption).keys()
+    assert PROPER not in kinds(caption).values()
+
+
+def test_compounds_of_other_words_are_names_in_titles() -> None:
+    assert kinds("Stoke-on-Trent Pottery")["stoke-on-trent"] is PROPER
+
+
 def test_common_words_with_capitals_are_no_names() -> None:
     assert kinds("a big Dog under the Wooden Tables on green grass") == {
         "big dog": PHRASE, "dog": NOUN, "wooden table": PHRASE, "table": NOUN, "green grass": PHRASE, "grass": NOUN,

@@ -83,7 +83,13 @@ class NameFinder:
         ]
 
     def _is_ordinary(self, word: str, part: str) -> bool:
-        """Whether a word in a title is a common noun. An unlisted one in -s (Cowes, Gutenfels) is taken for a name."""
+        """Whether a word in a title is a common noun. An unlisted one in -s (Cowes, Gutenfels) is taken for a name.
+
+        A compound of common words is one: "V-Neck", "T-Shirts", "Lace-Up".
+        """
+        *front, last = word.split("-")
+        if front and (len(last) > 1 or len(word) > 3):
+            return all(len(each) < 2 or self._is_listed(each) for each in front) and self._is_ordinary(last, part)
         if part == Part.PLURAL:
             return self._is_listed(word) or self._is_listed(word.removesuffix("s"))
         return self._is_common(word)
