@@ -4,20 +4,29 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import huggingface_hub.constants as constants
 
+from encoders.together import Together
+
+
+def offline_where_no_hub_resolves() -> AbstractContextManager[None]:
+    """Let the hub library use its cache only, on a machine whose name service does not know the hub."""
+    return _OFFLINE
+
 
 @contextmanager
-def offline_where_no_hub_resolves() -> Iterator[None]:
-    """Let the hub library use its cache only, on a machine whose name service does not know the hub."""
+def _offline() -> Iterator[None]:
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _resolves(constants.ENDPOINT)
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+_OFFLINE = Together(_offline)
 
 
 def _resolves(endpoint: str) -> bool:

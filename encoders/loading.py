@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -13,6 +13,7 @@ from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
 from encoders.panel_rows import Numbers
 from encoders.presets import Precision
+from encoders.together import Together
 
 
 def check_finite(network: torch.nn.Module, found: str, flag: str) -> None:
@@ -88,9 +89,13 @@ def _is_connection(error: BaseException) -> bool:
     return any(mark in text for mark in marks)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
+def quiet() -> AbstractContextManager[None]:
     """Keep the loading libraries' own log lines and warnings from our output; errors are raised and said by us."""
+    return _QUIET
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
     previous = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -99,6 +104,9 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(previous)
+
+
+_QUIET = Together(_silence)
 
 
 def pick_device(device: str) -> str:

@@ -1,14 +1,15 @@
 """On how many threads a picture is computed."""
 
+import functools
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from threadpoolctl import ThreadpoolController
 from torch import nn
+
+from encoders.together import Together
 
 SMALL = 10_000_000
 """Parameters of all networks together up to which one picture does not keep several threads busy."""
@@ -72,27 +73,8 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-class _OneThread:
-    """NumPy's matrix products run on one thread while at least one thread of the process is inside."""
+_controller = functools.cache(ThreadpoolController)
+"""Looks through the loaded libraries, once."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._controller: Any = None
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._controller = self._controller or ThreadpoolController()  # looks through the loaded libraries
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._limit.restore_original_limits()
-
-
-_products = _OneThread()
+_products = Together(lambda: _controller().limit(limits=1, user_api="blas"))
+"""NumPy's matrix products run on one thread while at least one thread of the process is inside."""

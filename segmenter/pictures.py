@@ -1,8 +1,8 @@
 """A file becomes pixels: uint8 [H, W, 3], RGB, upright. Hostile and odd files become one clear line instead."""
 
-import warnings
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -74,7 +74,7 @@ def decode_picture(file: IO[bytes], name: str) -> npt.NDArray[np.uint8]:
         file: its bytes, seekable.
         name: what it is called in messages.
     """
-    with _explained(name), Image.open(file, formats=_formats()) as opened:
+    with _explained(name), _opened(file) as opened:
         return picture_of(opened, name)
 
 
@@ -96,13 +96,28 @@ def picture_of(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
         return np.array(picture if turn is None else picture.transpose(turn))
 
 
+def _opened(file: IO[bytes]) -> Image.Image:
+    """What `Image.open` gives, without its warning of large pictures, which is no news: sizes have a limit here.
+
+    A warning can be kept back only for the whole process, whose other threads read pictures, too, or are the user's.
+
+    Raises:
+        UnidentifiedImageError: it is in none of `FORMATS`.
+    """
+    start = file.read(16)  # enough to tell any format by
+    for factory, accept in map(Image.OPEN.__getitem__, _formats()):
+        with suppress(SyntaxError, IndexError, TypeError, struct.error):  # what `Image.open` takes for another format
+            if accept is None or accept(start) is True:  # a text says what this Pillow lacks
+                file.seek(0)
+                return factory(file, "")
+    raise UnidentifiedImageError
+
+
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
-    """Turn what Pillow raises into one line; what it warns of is no news, because sizes have a limit here."""
+    """Turn what Pillow raises into one line."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
+        yield
     except PictureError:
         raise
     except UnidentifiedImageError as error:
