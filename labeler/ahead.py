@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -32,15 +33,17 @@ def ahead(
         start: called first in each thread.
 
     Yields:
-        The results, in the order of the items. What `work` raises comes where its result would.
+        The results, in the order of the items. What `work` raises comes where its result would, and what `items` raises
+        after the results of those before.
     """
     if workers == 1:
         yield from map(work, items)
         return
     pool = ThreadPoolExecutor(workers, "ahead", start)
     waiting: deque[Future[Result]] = deque()
+    failed: list[Exception] = []
     try:
-        for item in items:
+        for item in _until_failed(items, failed):
             waiting.append(pool.submit(work, item))
             if len(waiting) >= most:
                 yield waiting.popleft().result()
@@ -48,3 +51,27 @@ def ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+    if failed:
+        raise failed.pop()
+
+
+def batches(items: Iterable[Item], size: int) -> Generator[list[Item]]:
+    """Items, `size` at a time and the rest; what `items` raises comes after those before it.
+
+    >>> list(batches("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    failed: list[Exception] = []
+    sound = _until_failed(items, failed)
+    while batch := list(islice(sound, size)):
+        yield batch
+    if failed:
+        raise failed.pop()
+
+
+def _until_failed(items: Iterable[Item], failed: list[Exception]) -> Generator[Item]:
+    """The items, up to where they raise something, which is put into `failed`."""
+    try:
+        yield from items
+    except Exception as error:
+        failed.append(error)

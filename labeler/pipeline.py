@@ -5,7 +5,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from labeler.ahead import ahead
+from labeler.ahead import ahead, batches
 from labeler.answers import Named
 from labeler.config import LabelerConfig
 from labeler.inputs import to_pixels
@@ -90,7 +89,7 @@ class Labeler:
             PictureError: the file or Pillow's picture cannot be read, or the array is of another shape or type.
             TypeError: it is nothing of all these.
         """
-        look = self._look(picture)
+        look = self._look(_as_now(picture))
         (named,) = self._named([look])
         return self._outlined((look, named))
 
@@ -98,13 +97,15 @@ class Labeler:
         """Label pictures in order; the same answers as one by one, in less time.
 
         Segments are searched for `batch_size` pictures at a time. Small networks see several pictures at a time, on a
-        thread for each processor; they are then read up to `batch_size` + two for each thread ahead.
+        thread for each processor; they are then read up to `batch_size` + two for each thread ahead. An array, or a
+        picture of Pillow's, is taken as it is when it comes: the next one may be the same with other pixels.
 
         Args:
             pictures: each as `label` takes it.
 
         Raises:
-            PictureError: one of them cannot be read. Where that may be, `label` them one by one.
+            PictureError: one of them cannot be read; it comes after those before it, and ends the rest. Where that may
+                be, `label` them one by one.
             TypeError: one of them is nothing that `label` takes, or they are one picture and not several.
         """
         if isinstance(pictures, (str, os.PathLike, Image.Image)) or getattr(pictures, "ndim", 4) < 4:
@@ -118,7 +119,7 @@ class Labeler:
         threads, together = self.models.threads, self.config.batch_size
         beside = partial(ahead, workers=threads.workers, start=threads.start)
         with (
-            closing(beside(self._look, pictures, most=together + threads.workers)) as looks,
+            closing(beside(self._look, map(_as_now, pictures), most=together + threads.workers)) as looks,
             closing(beside(self._outlined, self._named_of(looks), most=threads.workers)) as labeled,
         ):
             yield from labeled
@@ -130,7 +131,7 @@ class Labeler:
             picture: as `label` takes it.
             segments: S segments of that picture.
         """
-        picture = to_pixels(picture)
+        picture = to_pixels(_as_now(picture))
         look = self._see(picture, segments)
         (named,) = self._named([replace(look, pooled=replace(look.pooled, pairs=np.zeros((0, 2), np.int64)))])
         return LabeledImage(segments, named.labels, picture)
@@ -159,12 +160,19 @@ class Labeler:
 
     def _named_of(self, looks: Iterator[Look]) -> Iterator[tuple[Look, Named]]:
         """Name what was seen, some pictures at a time."""
-        while batch := list(islice(looks, self.config.batch_size)):
+        for batch in batches(looks, self.config.batch_size):
             yield from zip(batch, self._named(batch), strict=True)
 
     def _outlined(self, seen: tuple[Look, Named]) -> LabeledImage:
         with self.models.threads.limited():
             return outline(*seen, self.retriever, self.config)
+
+
+def _as_now(picture: AnyPicture) -> AnyPicture:
+    """What its owner may change as soon as the next one is asked for, apart; a file is read in its turn."""
+    if isinstance(picture, np.ndarray):
+        return picture.copy()
+    return to_pixels(picture) if isinstance(picture, Image.Image) else picture
 
 
 def _with_index(config: LabelerConfig, index: Path) -> LabelerConfig:

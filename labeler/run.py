@@ -201,7 +201,7 @@ def _label_files(
     report.finished_before = len(files) - len(todo)
     bar.update(report.finished_before)
     require_own_exports(out)
-    read: deque[Readable] = deque()
+    read: deque[tuple[PictureFile, str]] = deque()
     with closing(labeler.label_many(_passing(_readable(todo, out, report, bar, log), read))) as results:
         while True:
             with report.timed("labelling"):
@@ -211,22 +211,23 @@ def _label_files(
             if not report.labelled and out.is_dir():  # from here on they would not tell what lies in the folder
                 with turn(out):
                     _remove_exports(out)
-            picture = read.popleft()
+            file, digest = read.popleft()
+            assert labeled.picture is not None, "a labeler's own labels hold it"
             try:
                 with report.timed("writing"):
-                    write_outputs(out, picture.file, picture.pixels, labeled, made_by, picture.sha256)
+                    write_outputs(out, file, labeled.picture, labeled, made_by, digest)
             except PictureError as error:
-                _refuse(picture.file, error, report, log)
+                _refuse(file, error, report, log)
             else:
                 report.count(labeled)
-                log.write("labelled", picture=picture.file.name, labels=list(labeled.names))
+                log.write("labelled", picture=file.name, labels=list(labeled.names))
             bar.update(1)
 
 
-def _passing(pictures: Iterator[Readable], read: deque[Readable]) -> Iterator[NDArray[np.uint8]]:
-    """The pixels alone, while `read` keeps what they belong to."""
+def _passing(pictures: Iterator[Readable], read: deque[tuple[PictureFile, str]]) -> Iterator[NDArray[np.uint8]]:
+    """The pixels alone, while `read` keeps where they were, and their digest."""
     for picture in pictures:
-        read.append(picture)
+        read.append((picture.file, picture.sha256))
         yield picture.pixels
 
 

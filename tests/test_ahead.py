@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from threadpoolctl import threadpool_info
 from torch import nn
 
@@ -17,7 +18,7 @@ from build_index.__main__ import main as build_index
 from encoders import threads
 from encoders.last_picture import LastPicture
 from encoders.threads import PictureThreads
-from labeler.ahead import ahead
+from labeler.ahead import ahead, batches
 from labeler.pipeline import Labeler
 
 
@@ -40,6 +41,18 @@ def test_an_error_comes_where_its_result_would(workers: int) -> None:
     assert list(islice(results, 5)) == [0, 2, 4, 6, 8]
     with pytest.raises(ValueError, match="five"):
         next(results)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_of_the_items_comes_after_the_results_before_it(workers: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(4)
+        raise OSError("no more")
+
+    found: list[list[int]] = []
+    with pytest.raises(OSError, match="no more"):
+        found.extend(batches(ahead(slow_double, items(), workers=workers, most=9), 3))
+    assert found == [[0, 2, 4], [6]]
 
 
 def test_no_more_is_taken_than_may_be_ahead() -> None:
@@ -153,6 +166,37 @@ def test_pictures_side_by_side_are_labelled_as_alone(pocket: Labeler, workers: i
         assert one.labels == other.labels  # scores to the last bit
         np.testing.assert_array_equal(one.segments.label_map, other.segments.label_map)
         np.testing.assert_array_equal(other.picture, picture)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_buffer_may_be_used_again_for_the_next_picture(pocket: Labeler, workers: int) -> None:
+    noise = np.random.default_rng(4).integers(0, 256, (6, 6, 8, 3), dtype=np.uint8)
+    frames = noise.repeat(20, axis=1).repeat(20, axis=2)
+    alone = [pocket.label(frame) for frame in frames]
+    limits = PictureThreads([], "cpu")
+    limits.workers = workers
+    labeler = Labeler(replace(pocket.models, threads=limits), pocket.retriever, pocket.config)
+    buffer = np.empty_like(frames[0])
+    strip = Image.new("RGB", (160, 120))
+
+    def into_the_buffer() -> Iterator[np.ndarray]:
+        for frame in frames:
+            buffer[:] = frame
+            yield buffer
+
+    def into_the_strip() -> Iterator[Image.Image]:
+        for frame in frames:
+            strip.paste(Image.fromarray(frame))
+            yield strip
+
+    for pictures in (into_the_buffer(), into_the_strip()):
+        for one, other, frame in zip(alone, labeler.label_many(pictures), frames, strict=True):
+            assert one.labels == other.labels
+            assert one.segments == other.segments
+            np.testing.assert_array_equal(other.picture, frame)
+    for labeled in (labeler.label(buffer), labeler.name(buffer, alone[-1].segments)):
+        assert labeled.picture is not None
+        assert not np.may_share_memory(labeled.picture, buffer)
 
 
 def test_the_small_pair_is_small(pocket: Labeler, tmp_path: Path) -> None:
