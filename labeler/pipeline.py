@@ -6,7 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,12 @@ class Labeler:
     def __repr__(self) -> str:
         names = ", ".join(index.name for index in self.retriever.indexes)
         return f"Labeler(preset {self.models.preset}, method {self.config.method.value}, words of {names})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Labeler holds networks and open files and cannot be copied or sent to another process; open one in each "
+            "(a pool's initializer can), or give all pictures to label_many, which sees several at a time"
+        )
 
     @classmethod
     def open(cls, index: Path | str | None = None, config: LabelerConfig | None = None, **options: Any) -> "Labeler":

@@ -1,7 +1,9 @@
 """From Python: what the packages' own descriptions show is run as it stands; options, iterators, notebooks, viewers."""
 
 import base64
+import copy
 import io
+import pickle
 import re
 import subprocess
 import sys
@@ -186,6 +188,14 @@ def test_one_picture_is_not_taken_for_many(opened: Labeler, given: Any) -> None:
     found = type(given).__name__
     with pytest.raises(TypeError, match=f"label_many takes several pictures, found one, a {found}; use label"):
         opened.label_many(given)
+
+
+def test_a_labeler_that_is_sent_away_says_what_to_do_instead(opened: Labeler) -> None:
+    for send in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match="cannot be copied or sent to another process; open one in each"):
+            send(opened.label)
+    labeled = opened.label("street.jpg")
+    assert same(pickle.loads(pickle.dumps(labeled)), labeled)
 
 
 def test_given_segments_are_named_on_whatever_a_picture_comes_as(opened: Labeler) -> None:
