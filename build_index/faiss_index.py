@@ -100,7 +100,15 @@ class Searcher:
             Cosines float32 [n, m], best first, and rows int64 [n, m], m = min(k, rows of the index). Equal cosines
             are ordered by row. Every query's result is the same whatever is searched beside it, and on however many
             threads.
+
+        Raises:
+            ValueError: queries have another dimension than the index.
         """
+        if queries.ndim != 2 or queries.shape[1] != self._faiss.d:
+            raise ValueError(
+                f"queries {list(queries.shape)}, expected [n, {self._faiss.d}], as the vectors of {self.index.folder} "
+                "are; search with what its own encoder gives"
+            )
         wanted = min(k, self._rows)
         if not wanted or not len(queries):
             return np.empty((len(queries), wanted), np.float32), np.empty((len(queries), wanted), np.int64)

@@ -35,6 +35,9 @@ class EncoderConfig:
         window: pixels; for `proxy`, see `ProxyDense`.
         short_side: pixels that the short side of every picture is resized to.
         device: where to compute.
+
+    Raises:
+        TypeError: the method is something else, its name, say.
     """
 
     dino: str
@@ -43,6 +46,10 @@ class EncoderConfig:
     window: int | None = None
     short_side: int = SHORT_SIDE
     device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.dense, DenseMethod):
+            raise TypeError(f"dense is {self.dense!r}, expected one of {', '.join(map(str, DenseMethod))}")
 
 
 @dataclass(frozen=True)

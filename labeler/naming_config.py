@@ -87,9 +87,18 @@ class NamingConfig(NamingNumbers):
 
     Attributes:
         naming: the way.
+
+    Raises:
+        TypeError: the way is something else, its name, say.
+        ValueError: a number has no meaning; the message says which.
     """
 
     naming: Naming = Naming.DEFAULT
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.naming, Naming):
+            raise TypeError(f"naming is {self.naming!r}, expected one of {', '.join(map(str, Naming))}")
 
     @property
     def merges_equal(self) -> bool:

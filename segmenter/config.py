@@ -73,7 +73,17 @@ class SegmentConfig(SegmentNumbers):
     Attributes:
         regions: how regions are found.
         edges: how their outlines are drawn in pixels.
+
+    Raises:
+        TypeError: a choice is something else, its name, say.
+        ValueError: a number has no meaning; the message says which.
     """
 
     regions: Regions = Regions.TREE
     edges: Edges = Edges.GUIDED
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, kind in (("regions", Regions), ("edges", Edges)):
+            if not isinstance(value := getattr(self, name), kind):
+                raise TypeError(f"{name} is {value!r}, expected one of {', '.join(map(str, kind))}")

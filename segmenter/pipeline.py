@@ -119,15 +119,20 @@ def embed_cells(picture: Picture, encoder: DenseEncoder) -> Grid:
         encoder: the network.
 
     Returns:
-        float32 [rows, cols, C], finite.
+        float32 [rows, cols, C], finite; other real numbers are converted.
 
     Raises:
         ValueError: not a grid of finite vectors.
     """
-    grid = encoder.embed(picture)
+    answer: object = encoder.embed(picture)
     name = type(encoder).__name__
-    if grid.ndim != 3 or grid.size == 0:
-        raise ValueError(f"{name} embeds a picture as {list(grid.shape)}, expected [rows, cols, C]")
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind not in "fiub":
+        found = f"an array {answer.dtype}" if isinstance(answer, np.ndarray) else type(answer).__name__
+        raise ValueError(f"{name} embeds a picture as {found}, expected a NumPy array float32 [rows, cols, C]")
+    if answer.ndim != 3 or answer.size == 0:
+        raise ValueError(f"{name} embeds a picture as {list(answer.shape)}, expected [rows, cols, C]")
+    with np.errstate(over="ignore"):
+        grid: Grid = answer.astype(np.float32, copy=False)
     if not np.isfinite(grid).all():
         raise ValueError(f"{name} returned {np.count_nonzero(~np.isfinite(grid))} values that are not finite")
     return grid

@@ -44,11 +44,13 @@ def unit_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
 
     Args:
-        vectors: float [..., D], finite.
+        vectors: float [..., D], finite, of any width.
 
     Returns:
         float32 [..., D]; zeros stay zeros.
     """
+    if vectors.dtype != np.float64:  # in float16, as an index has them, lengths would be wrong by a thousandth
+        vectors = vectors.astype(np.float32, copy=False)
     with np.errstate(over="ignore"):
         squares = np.vecdot(vectors, vectors)[..., None]
     if squares.min(initial=1) > SAFE[0] and squares.max(initial=1) < SAFE[1]:

@@ -514,3 +514,8 @@ def test_settings() -> None:
     for wrong, said in {"neighbours": 0, "direct": -1, "gate": 1.5, "least_score": -0.1}.items():
         with pytest.raises(ValueError, match=rf"--{wrong.replace('_', '-')} {said}"):
             NamingConfig(**{wrong: said})
+
+
+def test_a_way_of_naming_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"naming is 'tag', expected one of Naming\.DEFAULT, Naming\.TAG"):
+        NamingConfig(naming="tag")  # type: ignore[arg-type]

@@ -77,3 +77,13 @@ def test_unit_rows_of_any_length(scale: float) -> None:
     vectors = np.array([[[0.6, -0.8], [0, 0]], [[2, 0], [-1, 1]]], dtype=np.float32) * np.float32(scale)
     half = np.sqrt(0.5)
     np.testing.assert_allclose(unit_rows(vectors), [[[0.6, -0.8], [0, 0]], [[1, 0], [-half, half]]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.uint8, np.float64])
+@pytest.mark.filterwarnings("error")
+def test_unit_rows_of_other_numbers_are_as_long(dtype: npt.DTypeLike) -> None:
+    vectors = np.random.default_rng(6).integers(0, 200, (50, 256)).astype(dtype)
+    rows = unit_rows(vectors)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, unit_rows(vectors.astype(np.float32)), rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(rows.astype(np.float64), axis=1), 1, rtol=1e-6)

@@ -222,6 +222,11 @@ def test_windows_that_are_none_are_refused() -> None:
         load_encoders(tower(layers=1), narrow)
 
 
+def test_a_method_given_by_its_name_is_refused_where_it_was_left_out() -> None:
+    with pytest.raises(TypeError, match=r"dense is 'gem', expected one of DenseMethod\.OWN, DenseMethod\.MASKCLIP"):
+        EncoderConfig(dino=UNTRAINED, dense="gem")  # type: ignore[arg-type]
+
+
 # ---- promises ----------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """The search index in lists: whole indexes that are built, searched, appended to, interrupted."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -142,6 +143,13 @@ def test_lists_that_hold_too_few_rows_are_not_all_that_is_looked_into(
 def test_no_queries(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     cosines, rows = Searcher(built(tmp_path, corpora[0])).search(np.zeros((0, 27), np.float32), 5)
     assert cosines.shape == rows.shape == (0, 5)
+
+
+def test_queries_of_another_dimension_are_refused(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    searcher = Searcher(built(tmp_path, corpora[0]))
+    for queries in (np.zeros((2, 28), np.float32), np.zeros(27, np.float32)):
+        with pytest.raises(ValueError, match=rf"queries {re.escape(str(list(queries.shape)))}, expected \[n, 27\], as"):
+            searcher.search(queries, 5)
 
 
 def test_removed_rows_never_come_back(tmp_path: Path, corpora: tuple[Path, Path]) -> None:

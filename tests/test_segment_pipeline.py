@@ -1,6 +1,7 @@
 """Both pipelines end to end, on networks that can be followed by eye."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -140,9 +141,13 @@ def test_segments_of_another_picture_are_refused() -> None:
     [
         (np.ones((4, 3), dtype=np.float32), r"Fixed embeds a picture as \[4, 3\], expected \[rows, cols, C\]"),
         (np.full((1, 2, 3), np.nan, dtype=np.float32), "Fixed returned 6 values that are not finite"),
+        (np.full((1, 2, 3), 1e300), "Fixed returned 6 values that are not finite"),
+        (np.ones((1, 2, 3), dtype=complex), "Fixed embeds a picture as an array complex128, expected a NumPy array"),
+        ([[[1.0]]], r"Fixed embeds a picture as list, expected a NumPy array float32 \[rows, cols, C\]"),
+        (None, "Fixed embeds a picture as NoneType, expected a NumPy array"),
     ],
 )
-def test_broken_networks_are_named(grid: npt.NDArray[np.float32], message: str) -> None:
+def test_broken_networks_are_named(grid: Any, message: str) -> None:
     picture = np.zeros((4, 4, 3), dtype=np.uint8)
     with pytest.raises(ValueError, match=message):
         segment(picture, Fixed(grid), QUICK)
@@ -168,6 +173,25 @@ def test_broken_networks_are_named(grid: npt.NDArray[np.float32], message: str) 
 def test_impossible_settings_are_refused(setting: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SegmentConfig(**setting)
+
+
+def test_a_choice_that_is_none_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"regions is 'kmeans', expected one of Regions\.KMEANS, Regions\.TREE"):
+        SegmentConfig(regions="kmeans")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"edges is None, expected one of Edges\.NONE"):
+        SegmentConfig(edges=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
+def test_networks_may_give_numbers_of_other_kinds(dtype: "npt.DTypeLike") -> None:
+    numbers = np.random.default_rng(5).integers(-40, 40, (4, 6, 512))
+    picture = painted([[RED, GREEN, RED], [BLUE, WHITE, BLUE]], side=16)
+    asked, given = Fixed(numbers.astype(np.float32)), Fixed(numbers.astype(dtype))  # equal: all are whole and small
+    segments = segment(picture, asked, QUICK)
+    assert segment(picture, given, QUICK) == segments
+    vectors = embed_segments(picture, segments, given)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, embed_segments(picture, segments, asked))
 
 
 def test_every_way_of_finding_regions_is_in_the_table() -> None:
