@@ -3,7 +3,9 @@
 import os
 import random
 import resource
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,27 @@ def test_row_groups_are_decoded_once_and_a_few_are_kept(large: Index, monkeypatc
     assert decoded == [0]
     index.captions([4_096, 0, 8_192, 0, 4_096])  # the second group is the one that was not asked for in a while
     assert decoded == [0, 1, 2, 1]
+
+
+def test_threads_read_one_file_in_turn(large: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = Index(large.folder, large.manifest)
+    inside: list[int] = []
+    read = pq.ParquetFile.read_row_group
+
+    def alone(file: pq.ParquetFile, group: int, columns: list[str]) -> Any:
+        inside.append(group)
+        time.sleep(0.01)  # others come meanwhile
+        assert inside == [group]
+        table = read(file, group, columns=columns)
+        inside.clear()
+        return table
+
+    monkeypatch.setattr(stores, "CACHED_GROUPS", 1)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", alone)
+    wanted = [[0, 4_096], [4_096, 8_192], [8_192, 0], [0, 8_192]]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(index.captions, wanted))
+    assert found == [[f"caption {row}" for row in rows] for rows in wanted]
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
