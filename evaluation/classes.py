@@ -79,11 +79,6 @@ class Classes:
         """What two runs must share for their figures to be about the same classes."""
         return digest(repr((self.names, self.strings, self.background)).encode())
 
-    def without_background(self) -> "Classes":
-        """The same classes less the background, numbered anew."""
-        kept = [number for number in range(len(self)) if number != self.background]
-        return Classes(tuple(self.names[c] for c in kept), tuple(self.strings[c] for c in kept))
-
     @classmethod
     def of(cls, names: Sequence[str]) -> "Classes":
         """Classes whose names are their only strings.

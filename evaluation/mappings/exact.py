@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.classes import Classes
-from evaluation.mappings.mapping import NO_MATCH, Level, MappingName, Match, class_numbers
+from evaluation.mappings.mapping import NO_MATCH, Level, MappingName, Match
 from evaluation.mappings.words import lemma
 
 RULE_VERSION = 1
@@ -33,7 +30,3 @@ class HardMapping:
         """What the mapping says of each name."""
         numbers = (self._numbers.get(lemma(name)) for name in names)
         return tuple(NO_MATCH if number is None else Match(number, Level.EXACT) for number in numbers)
-
-    def map(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The class number of each name, int64 [N], -1 unknown."""
-        return class_numbers(self.matches(names))

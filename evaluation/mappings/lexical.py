@@ -20,11 +20,8 @@ QSmwRnw8GP); the rules in detail are defined here:
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.classes import Classes
-from evaluation.mappings.mapping import LEVELS, NO_MATCH, Level, MappingName, Match, class_numbers
+from evaluation.mappings.mapping import NO_MATCH, Level, MappingName, Match
 from evaluation.mappings.meanings import (
     CUSTOM,
     CUSTOMS_DIGEST,
@@ -51,15 +48,13 @@ class LexicalMapping:
     Args:
         classes: with their aliases.
         nouns: the list of nouns.
-        deepest: levels beyond this one are not used.
     """
 
     name = MappingName.LEXICAL.value
 
-    def __init__(self, classes: Classes, nouns: Nouns, deepest: Level = Level.MERONYM) -> None:
-        self.version = f"{RULE_VERSION}, {deepest.value}, nouns {nouns.digest}, customs {CUSTOMS_DIGEST}"
+    def __init__(self, classes: Classes, nouns: Nouns) -> None:
+        self.version = f"{RULE_VERSION}, {Level.MERONYM.value}, nouns {nouns.digest}, customs {CUSTOMS_DIGEST}"
         self._nouns = nouns
-        self._levels = LEVELS[: LEVELS.index(deepest) + 1]
         self._exact = exact_strings(classes, nouns)
         self._owners = class_meanings(classes, nouns)
         self._tangible, self._intangible = self._first_meanings(_TANGIBLE), self._first_meanings(_INTANGIBLE)
@@ -68,10 +63,6 @@ class LexicalMapping:
     def matches(self, names: Sequence[str]) -> tuple[Match, ...]:
         """What the mapping says of each name: its class and its level."""
         return tuple(self._match(name) for name in names)
-
-    def map(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The class number of each name, int64 [N], -1 unknown."""
-        return class_numbers(self.matches(names))
 
     def _match(self, name: str) -> Match:
         for head in heads(name):
@@ -104,8 +95,8 @@ class LexicalMapping:
             Level.HYPONYM: above,
             Level.MERONYM: (self._nouns.around(meaning) for meaning in meanings),
         }
-        for level in self._levels[1:]:
-            for steps in reached[level]:
+        for level, ways in reached.items():
+            for steps in ways:
                 owned = [(far, number) for at, far in steps.items() for number in self._owners.get(at, ())]
                 if owned:
                     return Match(min(owned)[1], level)
@@ -118,6 +109,6 @@ class LexicalMapping:
         ]
         for word in (name, *kinds):
             string, level = CUSTOM.get(word, ("", Level.EXACT))
-            if level in self._levels and (number := self._exact.get(string)) is not None:
+            if (number := self._exact.get(string)) is not None:
                 return Match(number, level)
         return None

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.classes import UNKNOWN_CLASS
 from shards import UserError
 
@@ -28,7 +25,7 @@ class MappingName(Enum):
 
 
 class Level(Enum):
-    """Why a name belongs to a class, from the closest reason to the loosest."""
+    """Why a name belongs to a class, from the closest reason to the loosest; who allows one allows all before it."""
 
     EXACT = "exact"
     SYNONYM = "synonym"
@@ -36,16 +33,12 @@ class Level(Enum):
     MERONYM = "meronym"
 
 
-LEVELS = tuple(Level)
-"""Cumulative: whoever allows hyponyms allows synonyms too."""
-
-
 @dataclass(frozen=True)
 class Match:
     """What a mapping says of one name.
 
     Attributes:
-        class_number: from 0, or -1 where the mapping places the name nowhere.
+        class_number: from 0, or -1 where the mapping places the name nowhere, which counts as a miss.
         level: by which reason, None where the mapping knows no reasons or places the name nowhere.
         score: the cosine by which the class was chosen, -1 to 1; None where no cosine was taken.
     """
@@ -72,16 +65,3 @@ class Mapping(Protocol):
     def matches(self, names: Sequence[str]) -> tuple[Match, ...]:
         """What the mapping says of each name, in their order."""
         ...
-
-    def map(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The class number of each name, int64 [N]; -1 is unknown, which counts as a miss."""
-        ...
-
-
-def class_numbers(matches: Sequence[Match]) -> NDArray[np.int64]:
-    """The class number of each match.
-
-    >>> class_numbers([Match(2), NO_MATCH])
-    array([ 2, -1])
-    """
-    return np.array([match.class_number for match in matches], dtype=np.int64)

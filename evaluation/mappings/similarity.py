@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.classes import UNKNOWN_CLASS, Classes
-from evaluation.mappings.mapping import MappingName, Match, class_numbers
+from evaluation.mappings.mapping import MappingName, Match
 from evaluation.mappings.sentences import SentenceEncoder
 
 RULE_VERSION = 1
@@ -57,10 +57,6 @@ class SimilarityMapping:
         """What the mapping says of each name: the class and the cosine, of the best class even where it is refused."""
         return tuple(self._match(row) for row in self.cosines(names))
 
-    def map(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The class number of each name, int64 [N], -1 unknown."""
-        return class_numbers(self.matches(names))
-
     def _match(self, cosines: NDArray[np.float32]) -> Match:
         best = int(cosines.argmax())
         cosine = float(cosines[best])
@@ -70,43 +66,10 @@ class SimilarityMapping:
 class SoftMapping(SimilarityMapping):
     """vicss's soft assignment (arXiv 2404.10864): a name belongs to every class as far as its cosine is above 0.
 
-    The metric, SJI, takes `weights` and `soft_jaccard`. `map` gives the class of the greatest weight, for whoever
-    needs one class, and -1 where no weight is above 0. vicss computes its cosines with all-MiniLM-L6-v2.
+    Here it gets the class of the greatest weight, and none where no weight is above 0. vicss computes its cosines with
+    all-MiniLM-L6-v2.
     """
 
     def __init__(self, classes: Classes, encoder: SentenceEncoder) -> None:
         super().__init__(MappingName.SOFT, classes, encoder, threshold=float(np.finfo(np.float32).tiny))
         self.version = f"{RULE_VERSION}, above 0, {encoder.identity}"
-
-    def weights(self, names: Sequence[str]) -> NDArray[np.float32]:
-        """How far each name belongs to each class: max(0, cosine), float32 [N, C], 0 to 1."""
-        return np.maximum(self.cosines(names), 0)
-
-
-def soft_jaccard(pixels: NDArray[np.int64], weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Soft Jaccard index of one picture, vicss's SJI.
-
-    With A[n, c] pixels of name n on class c and w the weights, for each class c of the picture:
-
-        intersection = sum_n w[n, c] A[n, c]
-        union        = sum_n w[n, c] sum_k A[n, k]  +  sum_n A[n, c]  -  intersection
-
-    vicss averages over the classes of a picture less class 0 and over pictures, and does so per picture even where a
-    picture has one class; which classes and pictures to average over is left to the caller.
-
-    Args:
-        pixels: int64 [N, C], for each predicted name the pixels that it covers of each true class.
-        weights: float32 [N, C], 0 to 1.
-
-    Returns:
-        float64 [C], 0 to 1; NaN for a class that the picture does not have.
-
-    >>> pixels = np.array([[6, 2], [0, 2]])
-    >>> soft_jaccard(pixels, np.array([[1.0, 0.0], [0.5, 1.0]], dtype=np.float32)).round(3).tolist()
-    [0.667, 0.5]
-    """
-    areas = pixels.sum(axis=1, keepdims=True)
-    true = pixels.sum(axis=0).astype(np.float64)
-    intersection = (weights * pixels).sum(axis=0, dtype=np.float64)
-    union = (weights * areas).sum(axis=0, dtype=np.float64) + true - intersection
-    return np.divide(intersection, union, out=np.full(len(true), np.nan), where=true > 0)

@@ -23,11 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from evaluation.classes import UNKNOWN_CLASS, Classes
-from evaluation.mappings.mapping import NO_MATCH, Level, Mapping, MappingError, MappingName, Match, class_numbers
+from evaluation.mappings.mapping import NO_MATCH, Level, Mapping, MappingError, MappingName, Match
 from evaluation.mappings.words import heads, normal
 from shards.files import write_bytes
 from shards.manifest import digest
@@ -68,10 +65,6 @@ class TableMapping:
     def matches(self, names: Sequence[str]) -> tuple[Match, ...]:
         """What the table says of each name."""
         return tuple(self._match(name) for name in names)
-
-    def map(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """The class number of each name, int64 [N], -1 unknown."""
-        return class_numbers(self.matches(names))
 
     def _match(self, name: str) -> Match:
         tried = (name, *(heads(name) if self._table.heads else (normal(name),)))
