@@ -33,11 +33,10 @@ SIDE = 24
 LISTS = [name for name in DatasetName if name is not DatasetName.FOLDER]
 OFFLINE = [MappingName.HARD, MappingName.LEXICAL, MappingName.TABLE]
 BY_SENTENCES = [MappingName.SBERT_FORCED, MappingName.SBERT_THR, MappingName.SOFT]
-MAPPED = [pytest.param(name, mapping, id=f"{name.value}-{mapping.value}") for name in LISTS for mapping in OFFLINE] + [
-    pytest.param(name, mapping, id=f"{name.value}-{mapping.value}", marks=pytest.mark.weights)
-    for name in LISTS
-    for mapping in BY_SENTENCES
+MAPPED = [pytest.param(name, OFFLINE, id=f"{name.value}-offline") for name in LISTS] + [
+    pytest.param(name, BY_SENTENCES, id=f"{name.value}-by-sentences", marks=pytest.mark.weights) for name in LISTS
 ]
+"""Mappings are scored together, so that what they have in common is computed once."""
 
 
 def annotated(classes: int, seed: int) -> NDArray[np.int32]:
@@ -96,57 +95,62 @@ def mapping_for(name: MappingName, classes: Classes, folder: Path) -> Mapping:
     return load_mapping(name, classes, table=path, sentences=None)
 
 
-def scored(observations: Sequence[Observation], classes: Classes, mapping: Mapping) -> Evaluation:
+def scored(observations: Sequence[Observation], classes: Classes, *mappings: Mapping) -> Evaluation:
     def decode(_: Path) -> NDArray[np.int32]:
         raise NotImplementedError
 
     dataset = Dataset("made up", "", classes, (), decode)
-    return score(Observed(tuple(observations), 0, ()), dataset, [mapping])
+    return score(Observed(tuple(observations), 0, ()), dataset, [*mappings])
 
 
 def by_name(evaluation: Evaluation) -> dict[RowName, Score]:
     return {each.name: each for each in evaluation.scores}
 
 
-@pytest.mark.parametrize(("name", "mapping"), MAPPED)
-def test_perfect_answers_score_exactly_1(name: DatasetName, mapping: MappingName, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "mappings"), MAPPED)
+def test_perfect_answers_score_exactly_1(name: DatasetName, mappings: list[MappingName], tmp_path: Path) -> None:
     classes = read_classes(CLASS_LISTS / f"{name.value}.txt")
     seen = [
         observation(annotated(len(classes), seed), classes, lambda c: classes.published[c], seed) for seed in range(8)
     ]
-    for each in scored(seen, classes, mapping_for(mapping, classes, tmp_path)).scores:
-        assert each.miou == 1.0, each.name
+    for each in scored(seen, classes, *(mapping_for(each, classes, tmp_path) for each in mappings)).scores:
+        assert each.miou == 1.0, (each.name, each.mapping)
         assert each.pixel_accuracy == 1.0
         assert each.unknown == 0.0
 
 
-@pytest.mark.parametrize(("name", "mapping"), MAPPED)
-def test_a_labeler_that_never_has_a_word_scores_0(name: DatasetName, mapping: MappingName, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "mappings"), MAPPED)
+def test_a_labeler_that_never_has_a_word_scores_0(
+    name: DatasetName, mappings: list[MappingName], tmp_path: Path
+) -> None:
     classes = read_classes(CLASS_LISTS / f"{name.value}.txt")
     seen = [observation(annotated(len(classes), seed), classes, lambda _: UNKNOWN, seed) for seed in range(3)]
-    evaluation = scored(seen, classes, mapping_for(mapping, classes, tmp_path))
-    for row in (RowName.LABELER, RowName.GIVEN_SEGMENTS):
-        found = by_name(evaluation)[row]
-        assert (found.miou, found.pixel_accuracy, found.unknown) == (0.0, 0.0, 1.0)
+    evaluation = scored(seen, classes, *(mapping_for(each, classes, tmp_path) for each in mappings))
+    by_words = [each for each in evaluation.scores if each.mapping]
+    assert [each.name for each in by_words] == [RowName.LABELER, RowName.GIVEN_SEGMENTS] * len(mappings)
+    for found in by_words:
+        assert (found.miou, found.pixel_accuracy, found.unknown) == (0.0, 0.0, 1.0), found.mapping
         assert found.picture_iou == 0.0
         assert found.recall_area == 0.0
     assert evaluation.statistics.unknown == 1.0
     assert evaluation.statistics.distinct == 0
 
 
-@pytest.mark.parametrize(("name", "mapping"), MAPPED)
-def test_shuffled_answers_score_at_chance(name: DatasetName, mapping: MappingName, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "mappings"), MAPPED)
+def test_shuffled_answers_score_at_chance(name: DatasetName, mappings: list[MappingName], tmp_path: Path) -> None:
     classes = read_classes(CLASS_LISTS / f"{name.value}.txt")
     generator = np.random.default_rng([0, 1])
     seen = [
         observation(annotated(len(classes), seed), classes, lambda _: generator.choice(classes.published), seed)
         for seed in range(150)
     ]
-    evaluation = scored(seen, classes, mapping_for(mapping, classes, tmp_path))
-    found = by_name(evaluation)[RowName.LABELER]
-    deviation = (len(classes) * found.cells.pixels.sum() / SIDE) ** -0.5  # of a share of 1 / C among so many stripes
-    assert found.pixel_accuracy == pytest.approx(1 / len(classes), abs=4 * deviation)
-    assert found.miou == pytest.approx(1 / (2 * len(classes) - 1), abs=4 * deviation)
+    evaluation = scored(seen, classes, *(mapping_for(each, classes, tmp_path) for each in mappings))
+    by_words = [each for each in evaluation.scores if each.name is RowName.LABELER]
+    assert [each.mapping for each in by_words] == [each.value for each in mappings]
+    for found in by_words:
+        deviation = (len(classes) * found.cells.pixels.sum() / SIDE) ** -0.5  # of a share of 1 / C among the stripes
+        assert found.pixel_accuracy == pytest.approx(1 / len(classes), abs=4 * deviation), found.mapping
+        assert found.miou == pytest.approx(1 / (2 * len(classes) - 1), abs=4 * deviation), found.mapping
 
 
 def test_a_word_without_a_class_is_background_where_that_is_one_but_no_word_is_a_miss(tmp_path: Path) -> None:
