@@ -8,7 +8,7 @@ from pathlib import Path
 import fsspec
 
 from build_index.config import BuildConfig
-from build_index.errors import CorpusError
+from build_index.errors import CorpusError, one_line
 from encoders.hub import offline_where_no_hub_resolves
 
 DEMO = "demo"
@@ -215,9 +215,8 @@ def _remote_files(uri: str) -> list[str]:
             filesystem, path = fsspec.core.url_to_fs(uri)
             found = sorted(filesystem.unstrip_protocol(name) for name in filesystem.glob(path))
     except Exception as error:  # every filesystem of fsspec raises its own kinds
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise CorpusError(
-            f"--corpus {uri}: cannot be reached ({reason}); "
+            f"--corpus {uri}: cannot be reached ({one_line(error)}); "
             f"with a copy on this machine, use --data-dir FOLDER or --corpus FILES"
         ) from error
     if not found:

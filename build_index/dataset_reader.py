@@ -5,8 +5,8 @@ from typing import Any
 from build_index import streams
 from build_index.columns import choose_column
 from build_index.corpora import DATASET, Source
-from build_index.errors import CorpusError
-from build_index.streams import Chunk, Stream, one_line
+from build_index.errors import CorpusError, one_line
+from build_index.streams import Chunk, Stream
 from encoders.hub import offline_where_no_hub_resolves
 
 

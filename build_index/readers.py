@@ -21,9 +21,9 @@ from build_index.columns import choose_column, choose_position, require_no_table
 from build_index.corpora import DATASET, Source
 from build_index.csv_rows import Row, csv_rows
 from build_index.dataset_reader import read_dataset
-from build_index.errors import CorpusError
+from build_index.errors import CorpusError, one_line
 from build_index.json_reader import read_json, read_json_lines
-from build_index.streams import BROKEN, Chunk, Problem, Stream, chunks, lines, one_line, opened, raw
+from build_index.streams import BROKEN, Chunk, Problem, Stream, chunks, lines, opened, raw
 
 PEEKED_ROWS = 50
 """Rows of a text file that decide whether it has a header and where its captions are."""

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from build_index.corpora import Source, is_dataset
 from build_index.dataset_reader import dataset_version
-from build_index.errors import CorpusError
+from build_index.errors import CorpusError, one_line
 from build_index.intake import Intake, Reading
 from build_index.streams import raw
 from shards.files import file_info
@@ -51,9 +51,8 @@ def _mark(uri: str) -> str:
         stable = {key: str(value) for key, value in filesystem.info(path).items() if key.lower() in _STABLE}
         return f"remote:{hashlib.sha256(repr(sorted(stable.items())).encode()).hexdigest()}"
     except Exception as error:  # every filesystem of fsspec raises its own kinds
-        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         advice = "; check the address and the network" if ":" in uri else ""
-        raise CorpusError(f"{uri}: cannot be opened ({reason}){advice}") from error
+        raise CorpusError(f"{uri}: cannot be opened ({one_line(error)}){advice}") from error
 
 
 _STABLE = frozenset(

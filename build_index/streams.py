@@ -108,10 +108,3 @@ def chunks(values: Iterable[Any]) -> Stream:
             return
         yield Chunk(first_row, chunk)
         first_row += len(chunk)
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind."""
-    first = error.args[0] if error.args else None
-    said = first.decode("utf-8", "replace") if isinstance(first, bytes) else str(error)  # ijson says some in bytes
-    return (said.strip().split("\n")[0] or type(error).__name__)[:200]
