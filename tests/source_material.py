@@ -41,3 +41,8 @@ def as_csv(rows: list[str]) -> str:
     text = io.StringIO()
     csv.writer(text).writerows([("url", "caption"), *zip(URLS, rows, strict=False)])
     return text.getvalue()
+
+
+def hash_like(number: int) -> str:
+    """Something that does not compress well."""
+    return f"{number * 2_654_435_761 % 2**64 * 11_400_714_819_323_198_485 % 2**64:x}"
