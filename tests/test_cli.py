@@ -12,8 +12,9 @@ from conftest import Builder, write_captions
 from labeler.config import LabelConfig
 from shards import commands
 
-MODULES = ["build_index", "build_index.search", "labeler", "shards"]
-HEAVY = {"torch", "open_clip", "timm", "transformers", "faiss", "datasets", "scipy", "sklearn", "pandas"}
+COMMANDS = ["build_index", "build_index.search", "evaluation", "evaluation compare", "labeler", "shards"]
+HEAVY = {"torch", "open_clip", "timm", "transformers", "sentence_transformers", "faiss", "numba"}
+HEAVY |= {"datasets", "scipy", "sklearn", "pandas"}
 SECONDS = 1.0
 
 
@@ -22,46 +23,38 @@ def python(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Comple
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
 
 
-def main_of(module: str) -> str:
-    """The module that `python -m` runs."""
-    return module if module == "build_index.search" else f"{module}.__main__"
+def run(module: str, *arguments: str | Path) -> int:
+    """What `python -m` runs, in this process."""
+    code: int = import_module(module if module == "build_index.search" else f"{module}.__main__").main(
+        [str(each) for each in arguments]
+    )
+    return code
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_help_comes_at_once(module: str) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_comes_at_once_and_loads_nothing_heavy(command: str) -> None:
     """By the processor's time, which depends less than the clock on what else the machine does."""
     before = os.times()
-    answer = python("-m", module, "--help")
+    answer = python("-X", "importtime", "-m", *command.split(), "--help")
     after = os.times()
     assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.startswith(f"usage: python -m {module} ")
-    assert answer.stderr == ""
+    assert answer.stdout.startswith(f"usage: python -m {command} ")
+    loaded = [line.rpartition("|")[2].strip() for line in answer.stderr.splitlines() if line.startswith("import time:")]
+    assert len(loaded) == len(answer.stderr.splitlines())  # and nothing else was said
+    assert "shards.commands" in loaded
+    assert HEAVY.isdisjoint(loaded)
     spent = sum(after[2:4]) - sum(before[2:4])  # of children
     assert spent < SECONDS
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_help_loads_nothing_heavy(module: str) -> None:
-    program = f"""
-import sys
-from {main_of(module)} import main
-try:
-    main(["--help"])
-except SystemExit as stop:
-    print(stop.code, *sorted(sys.modules), file=sys.stderr)
-"""
-    answer = python("-c", program)
-    code, *loaded = answer.stderr.split()
-    assert code == "0"
-    assert HEAVY.isdisjoint(loaded)
-
-
-def test_the_actions_of_shards_have_help() -> None:
+def test_the_actions_of_shards_have_help(capsys: pytest.CaptureFixture[str]) -> None:
     for action in ("info", "verify", "remove", "compact"):
-        answer = python("-m", "shards", action, "--help")
-        assert answer.returncode == 0
-        assert answer.stdout.startswith(f"usage: python -m shards {action} [-h]")
-        assert "an index, or a folder of them" in answer.stdout
+        with pytest.raises(SystemExit) as stop:
+            run("shards", action, "--help")
+        assert stop.value.code == 0
+        said = capsys.readouterr().out
+        assert said.startswith(f"usage: python -m shards {action} [-h]")
+        assert "an index, or a folder of them" in said
 
 
 @pytest.mark.parametrize(
@@ -91,7 +84,7 @@ def test_the_actions_of_shards_have_help() -> None:
 )
 def test_a_line_that_is_no_command(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        import_module(main_of(arguments[0])).main(arguments[1:])
+        run(*arguments)
     assert stop.value.code == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -113,11 +106,18 @@ def test_a_line_that_is_no_command(arguments: list[str], message: str, capsys: p
         (["shards", "compact", "."], ".: no index here (no manifest.json); build one"),
     ],
 )
-def test_a_refusal_to_start_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
-    answer = python("-m", *arguments, cwd=tmp_path)
-    assert answer.returncode == 2
-    assert answer.stdout == ""
-    (line,) = answer.stderr.splitlines()
+def test_a_refusal_to_start_is_one_line(
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    (line,) = said.err.splitlines()
     assert line.startswith(f"error: {message}")
     assert list(tmp_path.iterdir()) == []
 
@@ -128,17 +128,20 @@ def test_what_is_on_can_be_switched_off() -> None:
     assert not commands.parse(LabelConfig, ["images/"], "labeler").overwrite
 
 
-def test_looking_into_an_index(build_index_of: Builder) -> None:
+def test_looking_into_an_index(build_index_of: Builder, capsys: pytest.CaptureFixture[str]) -> None:
     folder = build_index_of(["a dog", "two cats", "a dog"]).folder
-    answer = python("-m", "shards", "info", folder.parent)
-    assert (answer.returncode, answer.stderr) == (0, "")
-    assert "read       3 = 2 kept + 1 duplicates + 0 refused" in answer.stdout
-    answer = python("-m", "shards", "verify", folder)
-    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{folder}: sound (2 rows, 11 files)\n", "")
+    capsys.readouterr()
+    assert run("shards", "info", folder.parent) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert "read       3 = 2 kept + 1 duplicates + 0 refused" in said.out
+    assert run("shards", "verify", folder) == 0
+    assert capsys.readouterr() == (f"{folder}: sound (2 rows, 11 files)\n", "")
     (folder / "counts.0001.npy").unlink()
-    answer = python("-m", "shards", "verify", folder)
-    assert (answer.returncode, answer.stderr) == (1, "")
-    assert answer.stdout.startswith(f"damaged: {folder / 'counts.0001.npy'}: ")
+    assert run("shards", "verify", folder) == 1
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.startswith(f"damaged: {folder / 'counts.0001.npy'}: ")
 
 
 def test_data_beside_the_command_does_not_hide_the_package(build_index_of: Builder, tmp_path: Path) -> None:

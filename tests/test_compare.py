@@ -2,8 +2,6 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -274,16 +272,6 @@ def test_flags_out_of_range(flag: list[str], capsys: pytest.CaptureFixture[str])
         main(["a", "b", *flag])
     assert caught.value.code == 2
     assert flag[0] in capsys.readouterr().err
-
-
-def test_the_help_loads_no_heavy_library() -> None:
-    program = (
-        "import sys, contextlib; from evaluation.compare import main\n"
-        "with contextlib.suppress(SystemExit): main(['--help'])\n"
-        "print({'torch', 'faiss', 'scipy', 'lemminflect'} & set(sys.modules))"
-    )
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip().endswith("set()")
 
 
 def test_a_difference_is_clear_where_its_interval_leaves_out_zero() -> None:
