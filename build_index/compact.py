@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from build_index.concept_stage import write_concept_tables
 from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
@@ -13,10 +14,11 @@ from build_index.rewriting import is_scattered, require_intact_concepts, rewrite
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex, layout, open_index
-from shards.concepts import ChosenConcepts, write_concept_table, write_links
-from shards.leftovers import aside_of, before_of, bring_back, clear
-from shards.manifest import ConceptsInfo, PartInfo, load
-from shards.parts import CAPTIONS_SCHEMA, read_parquet, write_array
+from shards.concepts import ChosenConcepts
+from shards.leftovers import aside_of, before_of, clear
+from shards.manifest import ConceptsInfo, PartInfo
+from shards.parts import write_array
+from shards.writer import changing
 
 
 def compact(folder: Path) -> tuple[int, int]:
@@ -36,13 +38,7 @@ def compact(folder: Path) -> tuple[int, int]:
         NoIndex: there is no index, or nothing would be left of it.
         ShardDamaged: a file is not what the manifest says.
     """
-    bring_back(folder)
-    load(folder)  # a writer would make the folder
-    with IndexWriter(folder) as holder:
-        index = holder.earlier
-        if index is None:
-            raise NoIndex(f"{folder}: no index here to compact")
-        holder.require_no_plan()
+    with changing(folder) as (_, index):
         if len(index.removed) == index.manifest.rows:
             raise NoIndex(f"{folder}: every caption was removed; delete the folder instead")
         if not len(index.removed) and not is_scattered(index):
@@ -71,9 +67,7 @@ def _replace(place: Path, index: Index) -> int:
 def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
     parts, books = rewrite_parts([index], writer)
     concepts = _write_concepts(index, writer, parts)
-    vectors = StoredVectors(
-        [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts], np.zeros(0, np.int64)
-    )
+    vectors = StoredVectors.of_parts(writer.folder, parts, books.removed)
     path = writer.table_path("captions", "faiss")
     search_index, state = write_faiss_index(path, vectors, state_of(index).options)
     manifest = msgspec.structs.replace(
@@ -89,7 +83,7 @@ def _rewrite(index: Index, writer: IndexWriter) -> Manifest:
         sources=books.sources,
         tally=books.tally,
     )
-    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts, state)
+    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), state)
     return writer.finish(msgspec.structs.replace(manifest, quality=quality))
 
 
@@ -100,16 +94,5 @@ def _write_concepts(index: Index, writer: IndexWriter, parts: list[PartInfo]) ->
     ids = np.flatnonzero(concepts.counts)
     words = concepts.words(ids)
     chosen = ChosenConcepts(words, [concepts.kinds[i] for i in ids], [int(concepts.counts[i]) for i in ids])
-    part = [writer.write_concepts(0, 0, words, concepts.vectors(ids))] if words else []
-    lists = (
-        read_parquet(writer.folder / info.captions.name, info.rows, CAPTIONS_SCHEMA, ["concepts"])[
-            "concepts"
-        ].combine_chunks()
-        for info in parts
-    )
-    rows = sum(info.rows for info in parts)
-    starts, links = write_links(
-        writer.table_path("starts", "npy"), writer.table_path("links", "npy"), lists, words, rows
-    )
-    table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
-    return ConceptsInfo(rows=len(words), current=len(words), parts=part, table=table, starts=starts, links=links)
+    concept_parts = [writer.write_concepts(0, 0, words, concepts.vectors(ids))] if words else []
+    return write_concept_tables(writer, parts, concept_parts, words, chosen)

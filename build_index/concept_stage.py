@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from build_index import encoding
 from build_index.encoding import TextEncoder
 from shards import Index, IndexWriter
-from shards.concepts import choose_concepts, count_concepts, write_concept_table, write_links
+from shards.concepts import ChosenConcepts, choose_concepts, count_concepts, write_concept_table, write_links
 from shards.manifest import ConceptPartInfo, ConceptsInfo, PartInfo
-from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, read_parquet
+from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, alive, read_parquet
 from shards.progress import progress
 
 CONCEPTS_PER_PART = 8_192
@@ -66,27 +66,42 @@ def write_concepts(
         The concepts of the index, and how many were embedded in this run.
     """
     folder, earlier = writer.folder, writer.earlier
-    counted = count_concepts((_concepts(folder, part), _alive(part, removed)) for part in parts)
-    rows = sum(part.rows for part in parts)
-    chosen = choose_concepts(counted, least or least_captions(rows))
-
+    counted = count_concepts((_concepts(folder, part), alive(part, removed)) for part in parts)
+    chosen = choose_concepts(counted, least or least_captions(sum(part.rows for part in parts)))
     kept = _reusable_concepts(earlier, encoder.prompts)
     words = [word for part in kept for word in _words(folder, part)]
     new = sorted(_without(chosen.words, words))  # neighbours begin alike, which is computed once (encoders.prefixes)
     concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new)
-    words += new
+    return write_concept_tables(writer, parts, concept_parts, [*words, *new], chosen), embedded
+
+
+def write_concept_tables(
+    writer: IndexWriter,
+    parts: Sequence[PartInfo],
+    concept_parts: list[ConceptPartInfo],
+    words: Sequence[str],
+    chosen: ChosenConcepts,
+) -> ConceptsInfo:
+    """Write which concepts may be said, and link captions to all.
+
+    Args:
+        writer: of the index.
+        parts: the captions, with the concepts of each.
+        concept_parts: the concepts, which are written already.
+        words: all of them, in the order of their ids.
+        chosen: those that may be said.
+    """
     starts, links = write_links(
         writer.table_path("starts", "npy"),
         writer.table_path("links", "npy"),
-        (_concepts(folder, part) for part in parts),
+        (_concepts(writer.folder, part) for part in parts),
         words,
-        rows,
+        sum(part.rows for part in parts),
     )
     table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
-    info = ConceptsInfo(
+    return ConceptsInfo(
         rows=len(words), current=len(chosen.words), parts=concept_parts, table=table, starts=starts, links=links
     )
-    return info, embedded
 
 
 def embed_new_concepts(
@@ -161,10 +176,6 @@ def _concepts(folder: Path, part: PartInfo) -> pa.ListArray:
 def _words(folder: Path, part: ConceptPartInfo) -> list[str]:
     words: list[str] = read_parquet(folder / part.words.name, part.rows, WORDS_SCHEMA)["text"].to_pylist()
     return words
-
-
-def _alive(part: PartInfo, removed: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed)
 
 
 def _without(words: Iterable[str], known: Iterable[str]) -> list[str]:

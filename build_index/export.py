@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from build_index.faiss_index import flat_index
 from build_index.search_index.written import write_faiss
 from shards import Index, layout
 from shards.files import write_whole
+from shards.parts import alive
 
 
 def export_cased(index: Index) -> Path:
@@ -27,21 +27,15 @@ def export_cased(index: Index) -> Path:
     (folder / "text.index").unlink(missing_ok=True)
     write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
     database = flat_index(index.manifest.encoder.dimension)
-    for number in range(len(index.manifest.parts)):
-        database.add(index.part_vectors(number)[alive(index, number)].astype(np.float32))
+    for number, part in enumerate(index.manifest.parts):
+        database.add(index.part_vectors(number)[alive(part, index.removed)].astype(np.float32))
     write_whole(folder / "text.index", lambda partial: write_faiss(database, partial))
     return folder
-
-
-def alive(index: Index, part: int) -> NDArray[np.bool_]:
-    """Which rows of a part are not removed, bool [n]."""
-    info = index.manifest.parts[part]
-    return ~np.isin(np.arange(info.first_row, info.first_row + info.rows), index.removed)
 
 
 def _write_captions(path: Path, index: Index) -> None:
     schema = pa.schema([pa.field("caption", pa.string())])
     with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_file(stream, schema) as writer:
-        for number in range(len(index.manifest.parts)):
-            texts = index.part_table(number, ["text"])["text"].filter(pa.array(alive(index, number)))
+        for number, part in enumerate(index.manifest.parts):
+            texts = index.part_table(number, ["text"])["text"].filter(pa.array(alive(part, index.removed)))
             writer.write_table(pa.table({"caption": texts.combine_chunks()}, schema=schema))

@@ -4,7 +4,6 @@ The result is what one build of all sources would have made, but for the cuts be
 books are the same. No caption is embedded, and no word that one of the indexes has a vector for.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -17,6 +16,7 @@ from build_index.encoding import TextEncoder
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
 from build_index.rewriting import require_intact_concepts, rewrite_parts
 from shards import Index, IndexWriter, NoIndex, ShardError, open_index
+from shards.manifest import digest
 from shards.reader import index_folders
 
 
@@ -123,4 +123,4 @@ def _opened(config: BuildConfig) -> list[Index]:
 
 def _digest(indexes: Sequence[Index]) -> str:
     """What an unfinished merge must be of, to be taken up again."""
-    return "sha256:" + hashlib.sha256("".join(index.manifest.digest for index in indexes).encode()).hexdigest()
+    return digest("".join(index.manifest.digest for index in indexes).encode())

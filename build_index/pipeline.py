@@ -208,10 +208,7 @@ def finish(
 ) -> Manifest:
     """Write the search index, measure it, and write the manifest."""
     assert books.tally.balanced, f"rows were lost: {books.tally}"
-    vectors = StoredVectors(
-        [np.load(writer.folder / part.vectors.name, mmap_mode="r") for part in parts],
-        books.removed,
-    )
+    vectors = StoredVectors.of_parts(writer.folder, parts, books.removed)
     index, state = write_faiss_index(writer.table_path("captions", "faiss"), vectors, kind.search, writer.earlier)
     del vectors  # and the pages of their files, which are mapped anew to be measured
     manifest = Manifest(
@@ -234,7 +231,7 @@ def finish(
         settings=config.settings(),
         digest="",
     )
-    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), parts, state)
+    quality = write_quality(writer.table_path("quality", "json"), Index(writer.folder, manifest), state)
     finished = writer.finish(msgspec.structs.replace(manifest, quality=quality))
     if config.export:
         export_cased(Index(writer.folder, finished))

@@ -1,7 +1,7 @@
 """How well the search index finds what exact search finds, measured on this very index."""
 
-import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import NEIGHBOURS, TARGET, Setting, share_found
 from shards import Index
 from shards.files import write_bytes
-from shards.manifest import FileInfo, PartInfo
+from shards.manifest import FileInfo, PartInfo, digest
 
 QUERIES, QUERIES_OF_EXACT = 512, 64
 """Queries that recall is measured with; an index that is exact by its make needs fewer to be seen to be."""
@@ -29,10 +29,10 @@ SEED = 0
 METHOD = "vectors of captions moved across the gap to pictures, their own rows not counted; against exact search"
 
 
-def write_quality(path: Path, index: Index, parts: list[PartInfo], state: SearchState) -> FileInfo:
+def write_quality(path: Path, index: Index, state: SearchState) -> FileInfo:
     """Measure recall and write it, with a digest of the parts it was measured on and how lists are searched."""
     report = measure_quality(index, state.search)
-    content = {"parts": parts_digest(parts), **report, **msgspec.to_builtins(state)}
+    content = {"parts": parts_digest(index.manifest.parts), **report, **msgspec.to_builtins(state)}
     return write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -43,16 +43,16 @@ def measure_quality(index: Index, setting: Setting | None = None) -> dict[str, A
         index: what to measure.
         setting: how lists are searched, if `quality.json` does not say so yet.
     """
-    rows = sample_rows(index)
-    queries = gap_queries(StoredVectors.of(index), rows, SEED)
+    vectors, rows = StoredVectors.of(index), sample_rows(index)
+    queries = gap_queries(vectors, rows, SEED)
     _, found = Searcher(index, setting).search(queries, NEIGHBOURS)
-    truth = exact_search(index, queries, found.shape[1])
+    truth = exact_rows(vectors, queries, found.shape[1])
     return {
         "recall": share_found(found, truth, own=rows),
         "at": found.shape[1],
         "queries": len(queries),
         "method": METHOD,
-        "query_model": {**GapModel().to_json(), "seed": SEED},
+        "query_model": {**asdict(GapModel()), "seed": SEED},
         "target": TARGET,
     }
 
@@ -65,17 +65,6 @@ def sample_rows(index: Index) -> NDArray[np.int64]:
     return np.sort(generator.choice(alive, min(wanted, len(alive)), replace=False))
 
 
-def sample_queries(index: Index) -> NDArray[np.float32]:
-    """What recall is measured with: float32 [n, d], unit rows."""
-    return gap_queries(StoredVectors.of(index), sample_rows(index), SEED)
-
-
-def exact_search(index: Index, queries: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """The true k nearest rows of each query, block by block: int64 [n, k]."""
-    return exact_rows(StoredVectors.of(index), queries, k)
-
-
 def parts_digest(parts: list[PartInfo]) -> str:
     """What the measurement belongs to: other vectors, another digest."""
-    names = "".join(part.vectors.sha256 for part in parts)
-    return f"sha256:{hashlib.sha256(names.encode()).hexdigest()}"
+    return digest("".join(part.vectors.sha256 for part in parts).encode())

@@ -11,11 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from build_index.dedup import SeenCaptions
-from build_index.export import alive
 from build_index.intake import Books, Counts
 from shards import Index, IndexWriter
 from shards.manifest import PartInfo, SourceInfo, Tally
-from shards.parts import CAPTIONS_SCHEMA
+from shards.parts import CAPTIONS_SCHEMA, alive
 from shards.progress import progress
 from shards.reader import require_intact
 
@@ -91,7 +90,7 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
             for number, part in enumerate(index.manifest.parts):
                 for file in (part.captions, part.vectors):
                     require_intact(index.folder, file)  # read twice, but from the disk once
-                keep = alive(index, number)
+                keep = alive(part, index.removed)
                 table = index.part_table(number, COLUMNS).filter(keep)
                 rows, fresh = seen.assign(table["hash"].to_pylist())
                 counts.add(rows, meetings[part.first_row : part.first_row + part.rows][keep])
@@ -136,7 +135,7 @@ def _source_numbers(index: Index) -> NDArray[np.int32]:
     held, lost, shared = np.zeros((3, len(index.manifest.sources)), np.bool_)
     meetings = index.counts()
     for number, part in enumerate(index.manifest.parts) if len(index.removed) else ():
-        sources, left = index.part_table(number, ["source"])["source"].to_numpy(), alive(index, number)
+        sources, left = index.part_table(number, ["source"])["source"].to_numpy(), alive(part, index.removed)
         met_again = meetings[part.first_row : part.first_row + part.rows] > 1
         held[sources[left]] = True
         lost[sources[~left]] = True

@@ -3,7 +3,6 @@
 An observation holds no class that depends on a mapping: other mappings are scored on finished observations.
 """
 
-import hashlib
 from dataclasses import replace
 
 import msgspec
@@ -19,6 +18,7 @@ from evaluation.vocabulary import Vocabulary, nearest
 from labeler.labeled import LabeledImage
 from labeler.pipeline import Labeler
 from segmenter import DenseEncoder, load_picture, relabel
+from shards.manifest import digest
 
 Picture = NDArray[np.uint8]
 LabelMap = NDArray[np.int32]
@@ -120,8 +120,8 @@ class Observer:
         observation = Observation(
             protocol=self._protocol,
             id=item.id,
-            picture=_digest(item.picture.read_bytes()),
-            truth=_digest(truth.tobytes()),
+            picture=digest(item.picture.read_bytes()),
+            truth=digest(truth.tobytes()),
             size=_size(truth),
             own=self._regions(picture, truth, own, present),
             given=[region for region in regions if region.overlaps[0][0] < classes],
@@ -138,7 +138,7 @@ class Observer:
         if observation.protocol != self._protocol:
             return False
         _, truth = self.load(item)
-        now = _digest(item.picture.read_bytes()), _digest(truth.tobytes()), _size(truth)
+        now = digest(item.picture.read_bytes()), digest(truth.tobytes()), _size(truth)
         return (observation.picture, observation.truth, observation.size) == now
 
     def load(self, item: Item) -> tuple[Picture, LabelMap]:
@@ -191,7 +191,3 @@ def _square_map(truth: LabelMap) -> LabelMap:
 
 def _size(truth: LabelMap) -> tuple[int, int]:
     return truth.shape[0], truth.shape[1]
-
-
-def _digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -11,7 +11,7 @@ from shards import manifest
 from shards.concepts import KINDS, find_links
 from shards.errors import ShardDamaged
 from shards.manifest import ConceptPartInfo, FileInfo, Manifest
-from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, read_parquet, text_hash, word_hash
+from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, alive, read_parquet, text_hash, word_hash
 from shards.reader import Index, require_intact
 
 UNIT_TOLERANCE = 0.002
@@ -144,8 +144,7 @@ def _verify_links(index: Index) -> Iterator[str]:
         if not np.array_equal(sizes, found_sizes) or not np.array_equal(ids, found):
             yield f"{index.folder / info.links.name}: not the concepts of the captions in {part.captions.name}"
             return
-        alive = ~np.isin(np.arange(part.first_row, part.first_row + part.rows), index.removed)
-        held += np.bincount(ids[np.repeat(alive, sizes)], minlength=len(held))
+        held += np.bincount(ids[np.repeat(alive(part, index.removed), sizes)], minlength=len(held))
     wrong = np.flatnonzero((concepts.counts > 0) & (concepts.counts != held))
     if wrong.size:
         yield f"{index.folder / info.table.name}: {wrong.size} concepts have wrong counts, first {wrong[0]}"

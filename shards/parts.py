@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from shards.errors import ShardDamaged
 from shards.files import write_whole
-from shards.manifest import FileInfo
+from shards.manifest import FileInfo, PartInfo
 
 ROWS_PER_GROUP = 4_096
 """Rows that a reader must decode to get at one caption."""
@@ -86,6 +86,11 @@ def word_hash(line: str) -> bytes:
     return hashlib.blake2b(line.encode(), digest_size=16, person=b"word").digest()
 
 
+def alive(part: PartInfo, removed: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows of a part are not among some that were removed, global rows int64 [r]: bool [n]."""
+    return ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed)
+
+
 def captions_table(first_row: int, rows: PartRows, concepts: Sequence[Sequence[ConceptPair]]) -> pa.Table:
     """The columns of the captions file, each caption with the concepts that were found in it."""
     flat = [pair for pairs in concepts for pair in pairs]
@@ -96,11 +101,6 @@ def captions_table(first_row: int, rows: PartRows, concepts: Sequence[Sequence[C
     )
     lists = pa.ListArray.from_arrays(offsets, items, type=CAPTIONS_SCHEMA.field("concepts").type)
     return rows.table(first_row).append_column(CAPTIONS_SCHEMA.field("concepts"), lists)
-
-
-def write_words(path: Path, first_id: int, words: Sequence[str]) -> FileInfo:
-    """Write the words of a part of the concepts."""
-    return write_table(path, words_table(first_id, words))
 
 
 def words_table(first_id: int, words: Sequence[str]) -> pa.Table:

@@ -12,12 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from shards.concepts import choose_concepts, count_concepts, write_concept_table
-from shards.errors import NoIndex, ShardError
-from shards.leftovers import bring_back
+from shards.errors import ShardError
 from shards.manifest import FileInfo, Manifest, load
-from shards.parts import write_array
+from shards.parts import alive, write_array
 from shards.reader import Index, require_intact
-from shards.writer import IndexWriter
+from shards.writer import IndexWriter, changing
 
 
 def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manifest, int]:
@@ -39,13 +38,7 @@ def remove(folder: Path, source: str | None, pattern: str | None) -> tuple[Manif
         NoIndex: there is no index.
         ShardDamaged: what is read of it is not what the manifest says.
     """
-    bring_back(folder)
-    load(folder)  # a writer would make the folder
-    with IndexWriter(folder) as writer:
-        index = writer.earlier
-        if index is None:
-            raise NoIndex(f"{folder}: no index here to remove captions from")
-        writer.require_no_plan()
+    with changing(folder) as (writer, index):
         if index.manifest.removed is not None:
             require_intact(folder, index.manifest.removed)  # its rows get a new digest
         found = np.setdiff1d(matching_rows(index, _source_numbers(index, source), _compiled(pattern)), index.removed)
@@ -125,10 +118,7 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 def _recounted(writer: IndexWriter, index: Index, removed: NDArray[np.int64]) -> tuple[FileInfo, int]:
     """The concept table without the removed captions, and how many of the concepts are left to say."""
     lists = (
-        (
-            index.part_table(number, ["concepts"])["concepts"].combine_chunks(),
-            ~np.isin(np.arange(part.first_row, part.first_row + part.rows), removed),
-        )
+        (index.part_table(number, ["concepts"])["concepts"].combine_chunks(), alive(part, removed))
         for number, part in enumerate(index.manifest.parts)
     )
     concepts = index.concepts

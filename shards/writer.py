@@ -1,6 +1,7 @@
 """Writing an index: lock, plan, parts in order, manifest last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -11,10 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shards import layout
-from shards.errors import IndexBusy, PlanConflict, ShardDamaged, ShardError, UserError
+from shards.errors import IndexBusy, NoIndex, PlanConflict, ShardDamaged, ShardError, UserError
 from shards.files import allow_open_files, file_info, write_bytes
 from shards.leftovers import bring_back, clear
-from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, to_bytes
+from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, load, to_bytes
 from shards.parts import (
     CAPTIONS_SCHEMA,
     WORDS_SCHEMA,
@@ -26,7 +27,6 @@ from shards.parts import (
     words_table,
     write_array,
     write_table,
-    write_words,
 )
 from shards.reader import Index, open_index
 
@@ -275,7 +275,7 @@ class IndexWriter:
             first_id=first_id,
             rows=len(words),
             vectors=write_array(self.folder / layout.concept_vectors_name(part), _halved(vectors)),
-            words=write_words(texts, first_id, words),
+            words=write_table(texts, words_table(first_id, words)),
         )
 
     def table_path(self, what: str, suffix: str) -> Path:
@@ -294,6 +294,23 @@ class IndexWriter:
         for path in self.folder.iterdir():
             if path.name not in kept and layout.is_ours(path.name):
                 path.unlink()
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[tuple[IndexWriter, Index]]:
+    """An index that is there, and its writer.
+
+    Raises:
+        NoIndex: there is none.
+        PlanConflict: a build is not finished with it.
+    """
+    bring_back(folder)
+    load(folder)  # a writer would make the folder
+    with IndexWriter(folder) as writer:
+        if writer.earlier is None:
+            raise NoIndex(f"{folder}: no index here any more")
+        writer.require_no_plan()
+        yield writer, writer.earlier
 
 
 def _halved(vectors: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -8,8 +8,11 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from build_index import quality
 from build_index.search_index.lists import Lists
+from build_index.search_index.queries import gap_queries
 from build_index.search_index.stored import StoredVectors
+from shards import Index
 
 NONE = np.zeros(0, np.int64)
 
@@ -42,6 +45,11 @@ def slow_search(vectors: StoredVectors, query: NDArray[np.float32], k: int) -> l
         if number not in removed
     ]
     return [number for _, number in sorted(scored)[:k]]
+
+
+def sample_queries(index: Index) -> NDArray[np.float32]:
+    """What recall is measured with: float32 [n, d], unit rows."""
+    return gap_queries(StoredVectors.of(index), quality.sample_rows(index), quality.SEED)
 
 
 def in_lists(lists: Lists) -> dict[int, int]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Builder, LetterCounter, contents, write_captions
+from search_material import sample_queries
 
 from build_index import pipeline
 from build_index.__main__ import main as build_command
@@ -22,7 +23,9 @@ from build_index.export import export_cased
 from build_index.faiss_index import Searcher
 from build_index.language import Language
 from build_index.pipeline import BuildReport, build
-from build_index.quality import exact_search, measure_quality, sample_queries
+from build_index.quality import measure_quality
+from build_index.search_index.exact import exact_rows
+from build_index.search_index.stored import StoredVectors
 from shards import IndexBusy, PlanConflict, ShardDamaged, ShardError, layout, open_index, verify
 from shards.__main__ import main as shards_command
 from shards.manifest import Manifest
@@ -448,7 +451,7 @@ def test_measured_recall_is_true_and_stored(build_index_of: Builder) -> None:
     queries = sample_queries(index)
     everything = index.vectors(range(len(captions)))
     truth = np.argsort(-(queries @ everything.T), axis=1, kind="stable")[:, :10]
-    np.testing.assert_array_equal(exact_search(index, queries, 10), truth)
+    np.testing.assert_array_equal(exact_rows(StoredVectors.of(index), queries, 10), truth)
     assert measure_quality(index)["recall"] >= 0.99  # ties may fall either way
     assert index.manifest.quality is not None
     assert b'"recall"' in (folder / index.manifest.quality.name).read_bytes()

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ import numpy as np
 import pytest
 from conftest import Crash, LetterCounter, contents, write_captions
 from numpy.typing import NDArray
-from search_material import NONE, clustered, in_lists, slow_search
+from search_material import NONE, clustered, in_lists, sample_queries, slow_search
 
 from build_index import faiss_index, quality
 from build_index.compact import compact
 from build_index.config import BuildConfig
 from build_index.faiss_index import Searcher, write_faiss_index
 from build_index.pipeline import build
-from build_index.quality import measure_quality, sample_queries, sample_rows
+from build_index.quality import measure_quality, sample_rows
 from build_index.search_index import making, options, scan, tuning
 from build_index.search_index.lists import Lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions, bytes_of_row, list_count
@@ -93,7 +94,7 @@ def test_a_large_index_is_searched_by_lists(tmp_path: Path, corpora: tuple[Path,
     assert_finds_all_but(index, [])
     report = json.loads((index.folder / index.manifest.quality.name).read_bytes())  # type: ignore[union-attr]
     assert report["recall"] == measure_quality(index)["recall"] >= tuning.TARGET
-    assert report["query_model"] == {**GapModel().to_json(), "seed": quality.SEED}
+    assert report["query_model"] == {**asdict(GapModel()), "seed": quality.SEED}
     assert report["search"] == msgspec.to_builtins(Searcher(index).setting)
     assert index.recall().startswith((", recall@10 0.9", ", recall@10 1.0"))
     assert list(verify(index.folder)) == []
@@ -388,6 +389,7 @@ def test_a_crash_at_any_step_of_an_append_changes_no_byte(
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
+from dataclasses import asdict
 from pathlib import Path
 from conftest import LetterCounter
 from build_index import faiss_index, pipeline

@@ -4,11 +4,13 @@ import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shards import Index
+from shards.manifest import PartInfo
 
 ROWS_PER_BLOCK = 16_384
 """Rows that are widened at once. Exact search holds a product of each with every query: 32 MB with 512 queries."""
@@ -32,6 +34,11 @@ class StoredVectors:
     def of(cls, index: Index) -> "StoredVectors":
         """Those of an open index."""
         return cls([index.part_vectors(part) for part in range(len(index.manifest.parts))], index.removed)
+
+    @classmethod
+    def of_parts(cls, folder: Path, parts: Sequence[PartInfo], removed: NDArray[np.int64]) -> "StoredVectors":
+        """Those of parts that are written in a folder, of which no manifest tells yet."""
+        return cls([np.load(folder / part.vectors.name, mmap_mode="r") for part in parts], removed)
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
