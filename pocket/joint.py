@@ -23,6 +23,9 @@ from pocket.sentences import embed_sentences
 from pocket.student import STRIDE
 from pocket.tower import Tower
 
+SHORT_SIDE, MOST = 320, 160
+"""Pixels of held-out pictures, and how many of each pool are looked at."""
+
 
 def train_tower(material: Material, place: Place, tower: Tower, config: JointConfig) -> Tower:
     """Train the whole tower in place; its checkpoint in the work folder is gone on from.
@@ -73,16 +76,16 @@ def captions_of(material: Material) -> list[str]:
 
 
 @torch.inference_mode()
-def held_out(tower: Tower, material: Material, names: Names, short_side: int = 320, most: int = 160) -> str:
+def held_out(tower: Tower, material: Material, names: Names) -> str:
     """Accuracy of the names of marked regions on pictures that were not trained on."""
     tower.eval()
     words = tower.words(names.regions.mean(0).to(tower.log_scale.device)).cpu()
     lines = []
     for pool, own in material.named_in.items():
-        pictures = [picture for picture in material.pictures if picture.pool == pool][::HELD_OUT][:most]
+        pictures = [picture for picture in material.pictures if picture.pool == pool][::HELD_OUT][:MOST]
         right = total = 0
         for picture in pictures:
-            vectors, truth = region_vectors(tower, picture, short_side)
+            vectors, truth = region_vectors(tower, picture, SHORT_SIDE)
             if len(truth):
                 said = torch.tensor(own)[(vectors @ words[list(own)].T).argmax(1)]
                 right, total = right + int((said == truth).sum()), total + len(truth)

@@ -10,6 +10,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+ROUNDS = 5
+"""Of the quintic with the coefficients of the Muon paper."""
+
+WARM_UP = 0.02
+"""The part of a training in which rates grow."""
+
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is replaced by the nearest orthogonal matrix.
@@ -37,7 +43,7 @@ class Muon(torch.optim.Optimizer):
                 weight.add_(orthogonal(update).reshape(weight.shape), alpha=-group["lr"] * scale)
 
 
-def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest matrix with singular values 1, by Newton-Schulz.
 
     A singular value of more than 0.0016 of the matrix's norm comes out between 0.68 and 1.21; a smaller one grows at
@@ -45,11 +51,10 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 
     Args:
         matrix: [M, N].
-        steps: iterations of the quintic with the coefficients of the Muon paper.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / (wide.norm() + 1e-7)
-    for _ in range(steps):
+    for _ in range(ROUNDS):
         gram = wide @ wide.T
         wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
     return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
@@ -74,9 +79,9 @@ class Optimiser:
         ]
         self._rates = (matrices, rest)
 
-    def step(self, loss: Tensor, done: float, warm_up: float = 0.02) -> None:
+    def step(self, loss: Tensor, done: float) -> None:
         """One step down the loss; `done` is the part of the training that lies behind, 0 to 1."""
-        factor = min(1.0, done / warm_up + 1e-3) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))))
+        factor = min(1.0, done / WARM_UP + 1e-3) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))))
         for part, rate in zip(self._parts, self._rates, strict=True):
             part.param_groups[0]["lr"] = rate * factor
             part.zero_grad()

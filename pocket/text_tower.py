@@ -1,4 +1,4 @@
-"""Third stage: a small CLIP text tower learns to put every line where the sentence encoder puts it.
+"""Fourth stage: a small CLIP text tower learns to put every line where the sentence encoder puts it.
 
 The target of a line is its sentence vector as the image tower reads it. N. Reimers and I. Gurevych, "Making Monolingual
 Sentence Embeddings Multilingual using Knowledge Distillation", 2020, with CLIP's transformer as the student.

@@ -17,12 +17,12 @@ SENTENCE = 384
 class Tower(nn.Module):
     """What is trained: trunk, projection, the reading of sentence vectors, and a head for the teacher's features."""
 
-    def __init__(self, trunk: Any, sentences: NDArray[np.float16], channels: int = CHANNELS) -> None:
+    def __init__(self, trunk: Any, sentences: NDArray[np.float16]) -> None:
         super().__init__()
         self.trunk = trunk
-        self.project = nn.Linear(channels, DIMENSION, bias=False)
+        self.project = nn.Linear(CHANNELS, DIMENSION, bias=False)
         self.read = nn.Linear(SENTENCE, DIMENSION, bias=False)
-        self.imitate = nn.Conv2d(channels, 256, 1)
+        self.imitate = nn.Conv2d(CHANNELS, 256, 1)
         self.log_scale = nn.Parameter(torch.tensor(2.7))
         with torch.no_grad():
             self.read.weight.copy_(half_whitening(torch.from_numpy(sentences).float()))
