@@ -121,13 +121,12 @@ def _layout_of(network: Any) -> tuple[int, int]:
     return int(height), int(network.num_features)
 
 
-def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") -> Any:
+def load_dino(name: str, checkpoint: Path | None = None) -> Any:
     """Load a timm network that takes pictures of any size, in evaluation mode, float32.
 
     Args:
         name: a timm model, for example `vit_base_patch14_reg4_dinov2.lvd142m` or `resnet50.a1_in1k`, or `untrained`.
         checkpoint: a local safetensors or weights-only file that replaces the download.
-        device: where it shall run.
 
     Raises:
         EncoderError: timm knows no such model, or the checkpoint does not fit it or holds what is no number.
@@ -135,7 +134,7 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
     """
     check_checkpoint(checkpoint, name, "--dino-checkpoint")
     if name == UNTRAINED:
-        return untrained_dino().to(device)
+        return untrained_dino()
     if not timm.is_model(name.partition(".")[0]):
         raise EncoderError(f"--dino {name}: timm knows no such model; `timm.list_models('*dinov2*')` lists some")
     wanted = str(checkpoint or _dino_file(name))
@@ -143,7 +142,7 @@ def load_dino(name: str, checkpoint: Path | None = None, device: str = "cpu") ->
     with quiet(), said, NothingRandom():
         network = _created(name, pretrained=True) if checkpoint is None else _from_file(name, checkpoint)
     check_finite(network, f"DINOv2 {name}, {wanted}", "--dino-checkpoint")
-    return network.eval().to(device)
+    return network.eval()
 
 
 def _from_file(name: str, checkpoint: Path) -> Any:
