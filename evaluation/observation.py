@@ -3,6 +3,7 @@
 An observation holds no class that depends on a mapping: other mappings are scored on finished observations.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -16,6 +17,7 @@ from evaluation.errors import DatasetError
 from evaluation.metrics.confusion import overlaps
 from evaluation.vocabulary import Vocabulary, nearest
 from labeler.labeled import LabeledImage
+from labeler.labels import UNKNOWN
 from labeler.pipeline import Labeler
 from segmenter import DenseEncoder, load_picture, relabel
 from shards.manifest import digest
@@ -74,6 +76,11 @@ class Observation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             for column, pixels in region.overlaps:
                 table[row, column] = pixels
         return table
+
+
+def words_said(regions: Iterable[Region]) -> list[str]:
+    """What segments are called, each word once, in alphabetical order; no word is none."""
+    return sorted({region.word for region in regions} - {UNKNOWN})
 
 
 class SeenOnce:

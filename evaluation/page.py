@@ -12,7 +12,6 @@ from PIL import Image
 
 from evaluation.classes import UNKNOWN_CLASS, Classes
 from evaluation.datasets import OTHER, VOID
-from evaluation.rows import TITLES
 from evaluation.scores import Score
 from labeler.drawing import draw_overlay
 from segmenter import Segments, relabel
@@ -93,10 +92,10 @@ def _table(scores: Sequence[Score]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("", "mIoU", "pixel accuracy", "unknown", "per picture", "recall"))
     lines = []
     for score in scores:
-        title = TITLES[score.name] + (f" ({score.mapping})" if score.mapping else "")
-        figures = (score.miou, score.pixel_accuracy, score.unknown, score.picture_iou, score.recall_area)
         lines.append(
-            f"<tr><td>{html.escape(title)}</td>" + "".join(f"<td>{100 * f:.1f}</td>" for f in figures) + "</tr>"
+            f"<tr><td>{html.escape(score.title)}</td>"
+            + "".join(f"<td>{100 * f:.1f}</td>" for f in score.figures)
+            + "</tr>"
         )
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 

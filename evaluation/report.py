@@ -12,7 +12,7 @@ from evaluation.mappings import Mapping, save_table
 from evaluation.metrics.confusion import mean_iou
 from evaluation.metrics.matching import majority_classes
 from evaluation.metrics.words import LabelStatistics
-from evaluation.observation import Observation, Observer
+from evaluation.observation import Observation, Observer, words_said
 from evaluation.observing import Observed, read_segments
 from evaluation.page import Contents, Shown, make_page
 from evaluation.protocol import Run, code_digest
@@ -20,7 +20,6 @@ from evaluation.results import PAGE, Pictures, row_key, write_results
 from evaluation.rows import class_of_words
 from evaluation.scores import LevelCurve, Score
 from evaluation.table import format_costs, format_statistics
-from labeler.labels import UNKNOWN
 from labeler.pipeline import Labeler
 from shards.files import write_bytes
 from shards.manifest import PROGRAM, digest
@@ -57,7 +56,7 @@ def write_report(out: Path, run: Run, observer: Observer, mappings: Sequence[Map
         finished: the figures.
     """
     observations, dataset = finished.observed.observations, observer.dataset
-    words = sorted({region.word for o in observations for region in (*o.own, *o.given)} - {UNKNOWN})
+    words = words_said(region for o in observations for region in (*o.own, *o.given))
     for mapping in mappings:
         save_table(out / f"mapping.{mapping.name}.json", mapping, dataset.classes, words)
     write_bytes(out / PAGE, page(out, observer, mappings[0], finished).encode())

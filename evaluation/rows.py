@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from evaluation.classes import UNKNOWN_CLASS, Classes
 from evaluation.mappings import Level, Mapping, Match
 from evaluation.metrics.matching import hungarian_classes, majority_classes
-from evaluation.observation import Observation, Region
+from evaluation.observation import Observation, Region, words_said
 from labeler.labels import UNKNOWN
 
 PICTURED_FROM = 0.1
@@ -124,7 +124,7 @@ def class_of_words(
         mapping: from words to classes.
         level: the loosest reason that counts; None if all do.
     """
-    words = sorted({region.word for o in observations for region in (*o.own, *o.given)} - {UNKNOWN})
+    words = words_said(region for o in observations for region in (*o.own, *o.given))
     nowhere = UNKNOWN_CLASS if classes.background is None else classes.background
     placed = {
         word: nowhere if match.class_number == UNKNOWN_CLASS or not _within(match, level) else match.class_number
@@ -135,7 +135,7 @@ def class_of_words(
 
 def _cosines_of_words(observations: Sequence[Observation], mapping: Mapping) -> dict[str, float] | None:
     """The cosine by which each word got its class; None for a mapping that takes no cosines."""
-    words = sorted({region.word for o in observations for region in (*o.own, *o.given)} - {UNKNOWN})
+    words = words_said(region for o in observations for region in (*o.own, *o.given))
     scores = [match.score for match in mapping.matches(words)]
     if not words or any(score is None for score in scores):
         return None

@@ -16,9 +16,8 @@ from evaluation.metrics.pictures import (
     segment_recall,
     with_background_as_other,
 )
-from evaluation.observation import Observation
-from evaluation.rows import Row, RowName, class_of_words
-from labeler.labels import UNKNOWN
+from evaluation.observation import Observation, words_said
+from evaluation.rows import TITLES, Row, RowName, class_of_words
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -94,6 +93,16 @@ class Score:
     recall: Floats
     class_ious: Floats
     cells: Cells
+
+    @property
+    def title(self) -> str:
+        """What the row is called for people."""
+        return TITLES[self.name] + (f" ({self.mapping})" if self.mapping else "")
+
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """What tables show: mIoU, pixel accuracy, unknown, per picture, recall."""
+        return self.miou, self.pixel_accuracy, self.unknown, self.picture_iou, self.recall_area
 
     @property
     def recall_area(self) -> float:
@@ -172,7 +181,7 @@ class LevelCurve:
 
 def level_curve(observations: Sequence[Observation], classes: Classes, mapping: Mapping) -> LevelCurve | None:
     """The labeler's mIoU at every level; None where the mapping used none but the first."""
-    words = sorted({region.word for o in observations for region in o.own} - {UNKNOWN})
+    words = words_said(region for o in observations for region in o.own)
     used = {match.level for match in mapping.matches(words)} if words else set()
     if not used - {None, Level.EXACT}:
         return None

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from evaluation.metrics.words import LabelStatistics
-from evaluation.rows import TITLES
 from evaluation.scores import LevelCurve, Score, costs
 
 COLUMNS = ("mIoU", "pixels", "unknown", "per picture", "recall")
@@ -22,12 +21,10 @@ def format_evaluation(scores: Sequence[Score], levels: Sequence[LevelCurve], sta
 
 def format_table(scores: Sequence[Score]) -> list[str]:
     """The rows as lines of text, figures in percent."""
-    titles = [TITLES[score.name] + (f" ({score.mapping})" if score.mapping else "") for score in scores]
-    width = max(map(len, titles))
+    width = max(len(score.title) for score in scores)
     lines = [" " * width + "".join(f"{name:>13}" for name in COLUMNS)]
-    for title, score in zip(titles, scores, strict=True):
-        figures = (score.miou, score.pixel_accuracy, score.unknown, score.picture_iou, score.recall_area)
-        lines.append(f"{title:<{width}}" + "".join(f"{_percent(value):>13}" for value in figures))
+    for score in scores:
+        lines.append(f"{score.title:<{width}}" + "".join(f"{_percent(value):>13}" for value in score.figures))
     return lines
 
 
