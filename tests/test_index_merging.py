@@ -13,6 +13,7 @@ from build_index.__main__ import main
 from build_index.config import BuildConfig
 from build_index.merging import merge
 from build_index.pipeline import BuildReport
+from encoders.presets import PresetName
 from shards import EncoderMismatch, Index, NoIndex, PlanConflict, ShardDamaged, ShardError, open_index, verify
 from shards.removal import remove
 
@@ -89,9 +90,9 @@ def test_nothing_is_made_of_indexes_of_which_every_caption_was_removed(tmp_path:
     for folder in folders[:2]:
         remove(folder, None, ".")
     with pytest.raises(NoIndex, match=r"every caption of .*share-0, .*share-1 was removed; nothing is left to merge"):
-        merged(tmp_path, merge=folders[:2])
+        merged(tmp_path, merge=tuple(folders[:2]))
     assert not (tmp_path / "whole").exists()
-    report = merged(tmp_path, merge=folders)
+    report = merged(tmp_path, merge=tuple(folders))
     assert open_index(report.folder).manifest.rows == open_index(folders[2]).manifest.rows
     assert list(verify(report.folder)) == []
 
@@ -179,7 +180,7 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (
-            {"corpus": ("demo",), "preset": "pocket"},
+            {"corpus": ("demo",), "preset": PresetName.POCKET},
             "--merge goes without --corpus, --preset; captions can be appended",
         ),
         ({"name": ""}, "--merge: give the new index a --name"),
