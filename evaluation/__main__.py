@@ -62,7 +62,7 @@ def _evaluate(config: "EvaluationConfig") -> int:
         f"{config.size.value}, preset {labeler.models.preset}; {observed.earlier:,} were finished before, "
         f"the rest took {seconds:,.0f} s"
     )
-    for line in format_evaluation(evaluation.scores, evaluation.levels, evaluation.statistics):
+    for line in format_evaluation(evaluation.scores, evaluation.levels, evaluation.soft, evaluation.statistics):
         print(line)
     if labeler.models.preset == UNTRAINED:
         print("these networks are untrained: the figures show that everything runs, and mean nothing")

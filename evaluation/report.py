@@ -35,12 +35,14 @@ class Evaluation:
     Attributes:
         scores: the rows of the table, those of the first mapping first.
         levels: for each mapping that knows levels, what each of them is worth.
+        soft: the labeler's soft Jaccard index, where a mapping is `soft`.
         statistics: what the labels are like.
         observed: the pictures.
     """
 
     scores: tuple[Score, ...]
     levels: tuple[LevelCurve, ...]
+    soft: float | None
     statistics: LabelStatistics
     observed: Observed
 
@@ -107,6 +109,7 @@ def words_json(mappings: Sequence[Mapping], finished: Evaluation) -> dict[str, A
         "labels": asdict(finished.statistics),
         "mappings": [{"name": mapping.name, "version": mapping.version} for mapping in mappings],
         "levels": {curve.mapping: {**curve.mious, "area": curve.area} for curve in finished.levels},
+        **({} if finished.soft is None else {"soft_jaccard": finished.soft}),
     }
 
 

@@ -80,7 +80,7 @@ def write_results(out: Path, content: dict[str, Any], scores: Sequence[Score], p
     write_bytes(out / PER_CLASS, per_class_csv(pictures.classes, scores).encode())
     write_pictures(out / PICTURES, pictures)
     rows = [to_json(score) for score in scores]
-    whole = {"version": RESULTS_VERSION, **content, "rows": rows, "costs": _finite(costs(scores))}
+    whole = {"version": RESULTS_VERSION, **_finite(content), "rows": rows, "costs": _finite(costs(scores))}
     write_bytes(out / RESULTS, (json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 

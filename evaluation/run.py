@@ -14,7 +14,7 @@ from evaluation.observing import Bar, Observed, observe_all
 from evaluation.protocol import alone, begin
 from evaluation.report import Evaluation, write_report
 from evaluation.rows import oracle_rows, word_rows
-from evaluation.scores import level_curve, score_row
+from evaluation.scores import level_curve, score_row, soft_score
 from evaluation.vocabulary import embed_vocabulary
 from labeler.pipeline import Labeler
 
@@ -65,6 +65,7 @@ def score(observed: Observed, dataset: Dataset, mappings: list[Mapping]) -> Eval
     return Evaluation(
         scores=tuple(score_row(row, classes, excuses_other=dataset.excuses_other) for row in rows),
         levels=tuple(curve for curve in curves if curve is not None),
+        soft=next((s for m in mappings if (s := soft_score(observations, classes, m)) is not None), None),
         statistics=label_statistics([[region.word for region in o.own] for o in observations]),
         observed=observed,
     )

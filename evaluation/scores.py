@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from evaluation.classes import Classes
 from evaluation.mappings import Level, Mapping
+from evaluation.mappings.similarity import SoftMapping
 from evaluation.metrics.confusion import class_ious, confusion, mean_iou, mean_iou_of_union, pixel_accuracy
 from evaluation.metrics.pictures import (
     best_segment_iou,
@@ -16,6 +17,7 @@ from evaluation.metrics.pictures import (
     segment_recall,
     with_background_as_other,
 )
+from evaluation.metrics.soft import soft_jaccard
 from evaluation.observation import Observation, words_said
 from evaluation.rows import TITLES, Row, RowName, class_of_words
 
@@ -159,6 +161,26 @@ def costs(scores: Sequence[Score]) -> dict[str, float]:
         "names": found[RowName.GIVEN_NAMES] - found[RowName.LABELER],
         "gating": found[RowName.GIVEN_NAMES_HERE] - found[RowName.GIVEN_NAMES],
     }
+
+
+def soft_score(observations: Sequence[Observation], classes: Classes, mapping: Mapping) -> float | None:
+    """The labeler's soft Jaccard index, the mean over pictures of the mean over their classes; None of other mappings.
+
+    As vicss has it (arXiv 2404.10864), the background is none of the classes. A segment without a word has no weight.
+    NaN where no picture has any class.
+    """
+    if not isinstance(mapping, SoftMapping):
+        return None
+    words = words_said(region for o in observations for region in o.own)
+    weights = dict(zip(words, mapping.weights(words), strict=True))
+    nothing = np.zeros(len(classes), np.float32)
+    means = []
+    for o in observations:
+        pixels = o.table(o.own, len(classes))[:, : len(classes)]
+        found = soft_jaccard(pixels, np.stack([weights.get(region.word, nothing) for region in o.own]))
+        counted = np.delete(found, [] if classes.background is None else classes.background)
+        means.append(_mean(counted))
+    return _mean(np.array(means))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,15 @@ from evaluation.scores import LevelCurve, Score, costs
 COLUMNS = ("mIoU", "pixels", "unknown", "per picture", "recall")
 
 
-def format_evaluation(scores: Sequence[Score], levels: Sequence[LevelCurve], statistics: LabelStatistics) -> list[str]:
+def format_evaluation(
+    scores: Sequence[Score], levels: Sequence[LevelCurve], soft: float | None, statistics: LabelStatistics
+) -> list[str]:
     """Everything that is said on screen, figures in percent."""
     return [
         *format_table(scores),
         format_costs(scores),
         *(format_levels(curve) for curve in levels),
+        *([] if soft is None else [f"soft Jaccard index of own words: {_percent(soft)}"]),
         format_statistics(statistics),
     ]
 

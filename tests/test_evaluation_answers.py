@@ -21,6 +21,7 @@ from evaluation.report import Evaluation
 from evaluation.rows import RowName, class_of_words
 from evaluation.run import score
 from evaluation.scores import Score
+from evaluation.table import format_evaluation
 from evaluation.vocabulary import nearest
 from labeler.labels import UNKNOWN
 from segmenter import relabel
@@ -180,6 +181,37 @@ def test_a_word_counts_from_the_level_on_at_which_it_is_the_class(tmp_path: Path
     assert curve.mious == {"exact": 0.0, "synonym": 0.0, "hyponym": 1.0, "meronym": 1.0}
     assert curve.area == 0.5
     assert scored([seen], classes, mapping_for(MappingName.HARD, classes, tmp_path)).levels == ()
+
+
+def test_the_soft_mapping_has_a_measure_of_its_own() -> None:
+    """By hand: the background is no class, void is nowhere, and a segment without a word weighs nothing."""
+
+    class Cosines:
+        identity = "written down"
+
+        def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+            known = {
+                "background": (0, 0, 1),
+                "cat": (1, 0, 0),
+                "dog": (0, 1, 0),
+                "kitten": (0.6, 0.8, 0),
+                "no": (-1, 0, 0),
+            }
+            return np.array([known[text] for text in texts], np.float32)
+
+    classes = Classes(("background", "cat", "dog"), (("background",), ("cat",), ("dog",)), background=0)
+    said = {"kitten": [(1, 6), (2, 2), (4, 5)], "no": [(0, 3), (1, 2)], UNKNOWN: [(2, 4)]}
+    regions = [
+        Region(word=w, score=1.0, nearest=0, nearest_present=0, pictured=0, cosine=0.0, overlaps=overlaps)
+        for w, overlaps in said.items()
+    ]
+    seen = Observation(protocol="", id="a", picture="", truth="", size=(4, 6), own=regions, given=regions)
+    cat = 0.6 * 6 / (0.6 * 8 + 8 - 0.6 * 6)
+    dog = 0.8 * 2 / (0.8 * 8 + 6 - 0.8 * 2)
+    found = scored([seen], classes, SoftMapping(classes, Cosines()))
+    assert found.soft == pytest.approx((cat + dog) / 2)
+    assert "soft Jaccard index of own words: 27.0" in format_evaluation(found.scores, (), found.soft, found.statistics)
+    assert scored([seen], classes, load_mapping(MappingName.HARD, classes)).soft is None
 
 
 def test_the_best_segment_of_a_class_is_chosen_by_the_mappings_cosine() -> None:

@@ -27,6 +27,7 @@ from evaluation.metrics.pictures import (
     segment_recall,
     with_background_as_other,
 )
+from evaluation.metrics.soft import soft_jaccard
 from evaluation.metrics.words import label_statistics
 from segmenter import relabel
 
@@ -289,3 +290,29 @@ def test_label_statistics_by_hand() -> None:
     found = label_statistics([["cat", "sofa", "cat", "unknown"], ["cat"], []])
     assert (found.segments, found.unknown, found.distinct, found.per_picture) == (5, 0.2, 2, 1.0)
     assert label_statistics([]).per_picture == 0.0
+
+
+# --- words that count for every class a little -----------------------------------------------------------------------
+
+
+def slow_soft_jaccard(said: NDArray[np.int64], truth: NDArray[np.int64], weights: NDArray[np.float64]) -> list[float]:
+    """Pixel by pixel."""
+    found = []
+    for c in range(weights.shape[1]):
+        scores = [weights[n, c] for n in said]
+        here = [t == c for t in truth]
+        intersection = sum(score for score, is_here in zip(scores, here, strict=True) if is_here)
+        union = sum(scores) + sum(here) - intersection
+        found.append(intersection / union if any(here) else float("nan"))
+    return found
+
+
+def test_soft_jaccard_against_pixels() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        said, truth = random.integers(3, size=50), random.integers(4, size=50)
+        weights = random.random((3, 5)).astype(np.float32)
+        pixels = np.zeros((3, 5), np.int64)
+        np.add.at(pixels, (said, truth), 1)
+        expected = slow_soft_jaccard(said, truth, weights.astype(np.float64))
+        np.testing.assert_allclose(soft_jaccard(pixels, weights), expected, rtol=1e-6)

@@ -66,10 +66,14 @@ class SimilarityMapping:
 class SoftMapping(SimilarityMapping):
     """vicss's soft assignment (arXiv 2404.10864): a name belongs to every class as far as its cosine is above 0.
 
-    Here it gets the class of the greatest weight, and none where no weight is above 0. vicss computes its cosines with
-    all-MiniLM-L6-v2.
+    Its measure, SJI, takes `weights` (`evaluation.scores.soft_score`). Where one class is needed, it is that of the
+    greatest weight, and none where no weight is above 0. vicss computes its cosines with all-MiniLM-L6-v2.
     """
 
     def __init__(self, classes: Classes, encoder: SentenceEncoder) -> None:
         super().__init__(MappingName.SOFT, classes, encoder, threshold=float(np.finfo(np.float32).tiny))
         self.version = f"{RULE_VERSION}, above 0, {encoder.identity}"
+
+    def weights(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """How far each name belongs to each class: max(0, cosine), float32 [N, C], 0 to 1."""
+        return np.maximum(self.cosines(names), 0)
