@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # also runs from a checkout that is not installed
 
+from build_index.books import Counts
 from build_index.dedup import SeenCaptions
-from build_index.intake import Counts
 
 BATCH = 4_096
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from build_index.books import Books, Refusals
 from build_index.concept_stage import PromptedWords, write_concepts
 from build_index.config import CONCEPT_PROMPTS, BuildConfig
 from build_index.corpora import corpus_name, find_sources
@@ -17,7 +18,7 @@ from build_index.encoding import Embedder, TextEncoder
 from build_index.errors import CorpusError
 from build_index.export import export_cased
 from build_index.faiss_index import write_faiss_index
-from build_index.intake import Books, Intake, Reading, Refusals
+from build_index.intake import Intake, Reading
 from build_index.quality import write_quality
 from build_index.search_index.options import SearchOptions
 from build_index.search_index.state import state_of

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from build_index.books import Books, Counts
 from build_index.dedup import SeenCaptions
-from build_index.intake import Books, Counts
 from shards import Index, IndexWriter
 from shards.manifest import PartInfo, SourceInfo, Tally
 from shards.parts import CAPTIONS_SCHEMA, alive

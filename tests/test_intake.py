@@ -9,9 +9,10 @@ from conftest import Builder
 from hypothesis import given
 from hypothesis import strategies as st
 
+from build_index.books import EXAMPLES_PER_REASON, Counts, Refusals
 from build_index.cleaning import Refusal, clean
 from build_index.corpora import Source
-from build_index.intake import EXAMPLES_PER_REASON, Counts, Intake, Reading, Refusals
+from build_index.intake import Intake, Reading
 from build_index.sources import choose_readings, damaged_before, describe
 from build_index.streams import Chunk, Problem
 from shards import open_index
