@@ -25,6 +25,7 @@ class LabeledImage:
         labels: one for each segment.
         picture: what was labelled, uint8 [H, W, 3] RGB, for drawing on; None where it is not at hand.
 
+    >>> from labeler.labels import Name
     >>> from segmenter import relabel
     >>> said = [Label(Name(name, 0.9), (), ()) for name in ("sky", "sea")]
     >>> labeled = LabeledImage(relabel(np.array([[0, 0], [0, 0], [1, 1]])), tuple(said))
