@@ -97,6 +97,14 @@ def test_words_that_people_say_about_voc_pictures(name: str, expected: str | Non
     assert (classes.names[number] if number >= 0 else None) == expected
 
 
+@pytest.mark.parametrize(("name", "expected"), [("ice", None), ("guy", "person"), ("jersey", None), ("goat", None)])
+def test_acronyms_and_proper_names_do_not_overtake_a_word(name: str, expected: str | None) -> None:
+    # ICE, an engine, is a part of a motorboat; Guy Fawkes is an effigy
+    classes = parse_classes(["boat", "person", "ground"])
+    (number,) = classes_of(load_mapping(MappingName.LEXICAL, classes), [name])
+    assert (classes.names[number] if number >= 0 else None) == expected
+
+
 def test_a_class_means_what_its_strings_have_in_common() -> None:
     classes = parse_classes(["wardrobe = wardrobe | closet | press", "toilet = toilet | can | commode"])
     names = ["armoire", "printing press", "newspaper", "rusty can"]

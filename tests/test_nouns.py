@@ -58,6 +58,11 @@ def test_a_list_of_nouns_by_hand() -> None:
     assert tiny.around(1) == {}
 
 
+def test_what_a_word_means_in_lower_case_comes_before_what_it_means_with_capitals() -> None:
+    nouns = parse_nouns("engine|ICE\t\t\nice#2|sorbet\t\t\nIce\t\t\nice\t\t\n")
+    assert nouns.senses("ice") == nouns.senses("ICE") == (3, 1, 0, 2)
+
+
 @given(st.data())
 def test_steps_upwards_against_every_path(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 8))

@@ -33,7 +33,7 @@ from evaluation.mappings.meanings import (
 from evaluation.mappings.nouns import Nouns, Steps
 from evaluation.mappings.words import heads
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 
 MEANINGS_OF_A_NAME = 3
 

@@ -84,24 +84,27 @@ def load_nouns() -> Nouns:
 def parse_nouns(text: str) -> Nouns:
     r"""Read a list of nouns: a line a meaning, words, kinds and wholes apart by tabs, `word#2` for a second meaning.
 
+    The list ranks the meanings of a word in lower case and with capitals apart. Here they are one word, whose meanings
+    in lower case come first: ice is frozen water before it is an engine (ICE).
+
     >>> nouns = parse_nouns("vehicle\t\t\ncar|automobile\t0\t\ngondola|car#2\t\t\nwheel\t\t1\n")
     >>> nouns.senses("Cars"), nouns.above(1), nouns.around(3)
     ((1, 2), {1: 0, 0: 1}, {1: 1, 0: 2})
     """
     rows = [line.split("\t") for line in text.split("\n") if line and not line.startswith("#")]
-    ranked: dict[str, dict[tuple[int, int], None]] = {}
+    ranked: dict[str, dict[tuple[bool, int, int], None]] = {}
     words: list[tuple[str, ...]] = []
     for meaning, (listed, _, _) in enumerate(rows):
         entries = [entry.partition("#") for entry in listed.split("|")]
         words.append(tuple(dict.fromkeys(normal(word) for word, _, _ in entries)))
         for word, _, rank in entries:
-            ranked.setdefault(normal(word), {})[(int(rank or 1), meaning)] = None
+            ranked.setdefault(normal(word), {})[(word != word.lower(), int(rank or 1), meaning)] = None
     return Nouns(
         words=tuple(words),
         kinds=tuple(_numbers(kinds) for _, kinds, _ in rows),
         wholes=tuple(_numbers(wholes) for _, _, wholes in rows),
         meanings={
-            word: tuple(dict.fromkeys(meaning for _, meaning in sorted(found))) for word, found in ranked.items()
+            word: tuple(dict.fromkeys(meaning for *_, meaning in sorted(found))) for word, found in ranked.items()
         },
         digest=digest(text.encode()),
     )

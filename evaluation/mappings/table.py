@@ -4,7 +4,7 @@ A saved table is JSON, and two runs of the same program write the same bytes:
 
     {
       "format": "mapping table", "version": 1,
-      "mapping": "lexical", "mapping_version": "1, meronym, nouns sha256:...", "classes": "sha256:...",
+      "mapping": "lexical", "mapping_version": "2, meronym, nouns sha256:...", "classes": "sha256:...",
       "heads": false,
       "names": {"poodle": {"class": "dog", "level": "hyponym", "score": null}, "haze": {"class": null, ...}}
     }
