@@ -113,6 +113,13 @@ def test_a_class_means_what_its_strings_have_in_common() -> None:
     ]  # fmt: skip
 
 
+def test_names_in_a_plural_without_an_s() -> None:
+    classes = parse_classes(["person = person | child", "bird", "mouse"])
+    names = ["children", "wild geese", "mice"]
+    assert classes_of(load_mapping(MappingName.LEXICAL, classes), names) == [0, 1, 2]
+    assert classes_of(HardMapping(classes), ["persons", "mice"]) == [0, 2]
+
+
 def test_a_class_of_animals_is_never_an_insult() -> None:
     classes = parse_classes(["dog = dog | hound"])  # both words also mean a scoundrel
     assert classes_of(load_mapping(MappingName.LEXICAL, classes), ["poodle", "cad"]) == [0, -1]

@@ -41,6 +41,14 @@ def test_number_case_and_hyphens_do_not_matter() -> None:
     assert lemma("bus") == "bus"
 
 
+def test_plurals_without_an_s() -> None:
+    names = ["small children", "computer mice", "geese"]
+    assert [lemma(name) for name in names] == ["small child", "computer mouse", "goose"]
+    nouns = load_nouns()
+    names = ["children", "teeth", "opera", "agenda"]
+    assert [nouns.lemma(name) for name in names] == ["child", "teeth", "opera", "agenda"]
+
+
 def test_normal_forms_are_stable() -> None:
     assert normal(normal("A_b-C  d!")) == normal("A_b-C  d!") == "a b c d"
 

@@ -6,7 +6,7 @@ from evaluation.classes import Classes
 from evaluation.mappings.mapping import NO_MATCH, Level, MappingName, Match
 from evaluation.mappings.words import lemma
 
-RULE_VERSION = 1
+RULE_VERSION = 2
 
 
 class HardMapping:

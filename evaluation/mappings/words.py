@@ -32,12 +32,13 @@ def normal(name: str) -> str:
 def lemma(name: str, is_word: Callable[[str], bool] = lambda word: False) -> str:
     """A normal name with its last word in the singular.
 
-    >>> lemma("Sports Cars"), lemma("people"), lemma("grass"), lemma("scissors")
-    ('sports car', 'person', 'grass', 'scissors')
+    >>> lemma("Sports Cars"), lemma("people"), lemma("mice"), lemma("grass"), lemma("scissors")
+    ('sports car', 'person', 'mouse', 'grass', 'scissors')
     """
     *before, last = normal(name).split(" ")
     last = _PERSONS.get(last, last)
-    return " ".join([*before, singular(last, plural=last.endswith("s"), is_word=is_word)])
+    plural = last.endswith("s") or not is_word(last)  # children are no word of a list of nouns; opera is one
+    return " ".join([*before, singular(last, plural=plural, is_word=is_word)])
 
 
 def heads(name: str) -> Iterator[str]:
