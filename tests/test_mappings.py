@@ -88,7 +88,10 @@ def test_lexical_levels_against_the_definition(data: st.DataObject) -> None:
         ("bride", "person"), ("face", "person"), ("couch", "sofa"), ("steam locomotive", "train"),
         ("herd of cattle", "cow"), ("hot dog", None), ("monkey", None), ("sea lion", None), ("tower", None),
         ("stool", None), ("sky", None), ("vehicle", None), ("animal", None), ("eiffel tower", None),
-        ("leaf", None), ("qwzx", None),
+        ("leaf", None), ("qwzx", None), ("scooter", "motorbike"), ("sailboat", "boat"), ("sloop", "boat"),
+        ("fishing boat", "boat"), ("black cat", "cat"), ("white sheep", "sheep"), ("poster", None), ("kite", None),
+        ("house plant", "pottedplant"), ("mug", None), ("ostrich", "bird"), ("sun", None), ("tiger", None),
+        ("hotdog", None),
     ],
 )  # fmt: skip
 def test_words_that_people_say_about_voc_pictures(name: str, expected: str | None) -> None:
@@ -101,6 +104,28 @@ def test_words_that_people_say_about_voc_pictures(name: str, expected: str | Non
 def test_acronyms_and_proper_names_do_not_overtake_a_word(name: str, expected: str | None) -> None:
     # ICE, an engine, is a part of a motorboat; Guy Fawkes is an effigy
     classes = parse_classes(["boat", "person", "ground"])
+    (number,) = classes_of(load_mapping(MappingName.LEXICAL, classes), [name])
+    assert (classes.names[number] if number >= 0 else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("data_set", "name", "expected"),
+    [
+        ("ade150", "hand", "person"), ("ade150", "face", "person"), ("ade150", "forest", "tree"),
+        ("ade150", "lawn", "grass"), ("ade150", "motorcycle", "minibike"), ("ade150", "dirt bike", "minibike"),
+        ("ade150", "t-shirt", "apparel"), ("ade150", "pants", "apparel"), ("ade150", "tiger", "animal"),
+        ("ade150", "window blinds", "blind"), ("coco-stuff", "shirt", "clothes"), ("coco-stuff", "tie", "tie"),
+        ("coco-stuff", "blinds", "window-blind"), ("coco-stuff", "flag", None), ("coco-stuff", "pasture", "grass"),
+        ("coco-object", "scooter", "motorcycle"),
+        ("context59", "forest", "tree"), ("context59", "sun", None), ("camvid", "bus", "car"),
+        ("camvid", "tram", "car"),
+        ("camvid", "mountain bike", "bicyclist"), ("camvid", "motorcycle", "bicyclist"),
+        ("camvid", "scooter", "bicyclist"),
+        ("camvid", "traffic light", "sign"), ("camvid", "airplane", None), ("camvid", "truck", "car"),
+    ],
+)  # fmt: skip
+def test_words_that_people_say_about_other_pictures(data_set: str, name: str, expected: str | None) -> None:
+    classes = read_classes(next(path for path in CLASS_LISTS if path.stem == data_set))
     (number,) = classes_of(load_mapping(MappingName.LEXICAL, classes), [name])
     assert (classes.names[number] if number >= 0 else None) == expected
 

@@ -14,7 +14,8 @@ QSmwRnw8GP); the rules in detail are defined here:
    can), and any that is an animal or a plant. So a chicken is food and a bird, a monkey never a naughty child, and a
    tower never a boat that tows. For a few words it is listed which meanings count (`meanings.MEANINGS`).
 6. What the strings of a class mean is said in `meanings`, and so is what annotators draw as a class without its being
-   one, which counts where 3. finds nothing. The background has no meaning: only its own strings reach it.
+   one. That comes before 3. for the name itself, so that a hand is a person's where animals are a class too, and after
+   3. for what the name is a kind of. The background has no meaning: only its own strings reach it.
 7. What has no level is unknown.
 """
 
@@ -70,7 +71,7 @@ class LexicalMapping:
                 return Match(number, Level.EXACT)
             if meanings := self._nouns.senses(head):
                 above = [self._nouns.above(meaning) for meaning in self._counting(head, meanings)]
-                return self._by_meaning(above) or self._by_custom(self._nouns.lemma(head), above) or NO_MATCH
+                return self._by_custom([self._nouns.lemma(head)]) or self._by_meaning(above) or self._by_kinds(above)
         return NO_MATCH
 
     def _counting(self, name: str, meanings: Sequence[int]) -> Sequence[int]:
@@ -102,12 +103,15 @@ class LexicalMapping:
                     return Match(min(owned)[1], level)
         return None
 
-    def _by_custom(self, name: str, above: Sequence[Steps]) -> Match | None:
-        """By the name itself, else by the nearest thing that it is a kind of: a schooner is a ship."""
-        kinds = [
+    def _by_kinds(self, above: Sequence[Steps]) -> Match:
+        """By the nearest thing that it is a kind of: a sloop is a sailing vessel."""
+        kinds = (
             self._nouns.words[at][0] for steps in above for at, _ in sorted(steps.items(), key=lambda step: step[1])
-        ]
-        for word in (name, *kinds):
+        )
+        return self._by_custom(kinds) or NO_MATCH
+
+    def _by_custom(self, words: Iterable[str]) -> Match | None:
+        for word in words:
             string, level = CUSTOM.get(word, ("", Level.EXACT))
             if (number := self._exact.get(string)) is not None:
                 return Match(number, level)

@@ -20,15 +20,23 @@ MEANINGS = {
     "broccoli": ("cruciferous vegetable",),
     "cake": ("baked goods",),
     "carrot": ("root vegetable",),
+    "bunny": ("rabbit",),
     "column": ("structure", "upright"),
     "cushion": ("padding",),
+    "flag": ("emblem",),
     "hot dog": ("sandwich", "sausage"),
+    "hotdog": ("sandwich", "sausage"),
+    "jersey": ("shirt",),
+    "kite": ("plaything",),
     "light": ("source of illumination",),
     "microwave": ("kitchen appliance",),
     "monitor": ("display", "electronic equipment"),
+    "mug": ("drinking vessel",),
     "net": ("trap", "game equipment", "fabric"),
+    "ostrich": ("ratite",),
     "plant": ("organism",),
     "plate": ("flatware",),
+    "poster": ("sign",),
     "radiator": ("heater",),
     "railroad": ("track",),
     "railway": ("track",),
@@ -38,13 +46,16 @@ MEANINGS = {
     "sign": ("communication", "structure"),
     "snow": ("precipitation", "layer"),
     "solid": (),  # COCO-Stuff's leftovers, not every solid thing
+    "sun": ("star",),
     "table": ("furniture",),
     "television": ("receiver",),
+    "tiger": ("big cat",),
     "toaster": ("kitchen appliance",),
     "toilet": ("plumbing fixture",),
     "track": ("artifact",),
     "tv": ("receiver",),
     "van": ("truck",),
+    "vehicle": (),  # CamVid's vehicles are those of the road, which have strings of their own
     "water": ("binary compound", "thing"),
 }
 """Words whose most frequent meaning is not the one, or the only one, that is seen: what each right one is directly a
@@ -53,16 +64,17 @@ kind of."""
 DRAWN_AS = {
     "bear": "cub",
     "bird": "chick",
-    "boat": "ship yacht",
+    "boat": "ship yacht sailing-vessel fishing-boat",
     "car": "van minivan",
-    "cat": "kitten tomcat",
+    "cat": "kitten tomcat black-cat",
     "cow": "bull calf cattle heifer ox",
-    "grass": "lawn meadow",
+    "grass": "lawn meadow pasture",
     "horse": "foal colt filly pony donkey mule",
-    "motorbike": "moped scooter",
+    "motorbike": "motorcycle moped scooter",
     "person": "crowd couple family team audience",
-    "sheep": "lamb",
+    "sheep": "lamb white-sheep",
     "train": "locomotive",
+    "tree": "forest woods woodland",
 }
 """Class strings and the names that annotators draw as that class (VOC 2012's guidelines have boats include ships, cars
 vans and horses donkeys), though the list of nouns does not call them a kind of it. They count as hyponyms."""
@@ -71,8 +83,8 @@ DRAWN_AS_A_PART_OF = {"person": "face head hair hand finger arm leg foot torso",
 """The same for parts, which count as meronyms."""
 
 CUSTOM = {
-    **{name: (string, Level.HYPONYM) for string, names in DRAWN_AS.items() for name in names.split()},
-    **{name: (string, Level.MERONYM) for string, names in DRAWN_AS_A_PART_OF.items() for name in names.split()},
+    **{normal(name): (string, Level.HYPONYM) for string, names in DRAWN_AS.items() for name in names.split()},
+    **{normal(name): (string, Level.MERONYM) for string, names in DRAWN_AS_A_PART_OF.items() for name in names.split()},
 }
 """By name: the class string and the level."""
 
