@@ -30,18 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _search(config: SearchConfig) -> int:
-    from shards import open_indexes
+    from shards.reader import open_indexes, steady
 
-    indexes = open_indexes(config.index)
+    open_indexes(config.index)
     from build_index.faiss_index import Searcher  # heavy libraries load after the indexes are known to be sound
     from encoders.clip_text import clip_text_of
 
-    encoder = clip_text_of(indexes[0].manifest.encoder, config.clip_checkpoint, config.device)
+    searchers = steady(config.index, lambda: [Searcher(index) for index in open_indexes(config.index)])
+    encoder = clip_text_of(searchers[0].index.manifest.encoder, config.clip_checkpoint, config.device)
     query = encoder.encode([config.text])
     hits = []
-    for index in indexes:
+    for searcher in searchers:
+        index = searcher.index
         index.manifest.encoder.require(encoder.identity, str(index.folder))
-        scores, rows = Searcher(index).search(query, config.k)
+        scores, rows = searcher.search(query, config.k)
         hits += [(-score, index.name, row, index) for score, row in zip(scores[0], rows[0], strict=True)]
     for score, name, row, index in sorted(hits, key=lambda hit: hit[:3])[: config.k]:
         print(f"{-score:.4f}  {name}:{row}  {index.captions([row])[0]}")

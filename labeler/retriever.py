@@ -12,6 +12,7 @@ from build_index.faiss_index import Searcher
 from labeler.concept_space import NOT_SAID, ConceptSpace
 from labeler.labels import Evidence
 from shards import EncoderIdentity, EncoderMismatch, Index, open_indexes
+from shards.reader import steady
 
 RUNS, RUN_ROWS = 64, 64
 """The mean caption is that of 64 runs of 64 captions, evenly spread: 64 places on the disk, whatever the rows."""
@@ -73,7 +74,7 @@ class Retriever:
         Raises:
             ShardError: there is none, or one that cannot be used.
         """
-        return cls(open_indexes(path))
+        return steady(path, lambda: cls(open_indexes(path)))
 
     @property
     def encoder(self) -> EncoderIdentity:

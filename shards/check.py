@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shards import manifest
 from shards.concepts import KINDS, find_links
-from shards.errors import ShardDamaged
+from shards.errors import ShardDamaged, ShardError
 from shards.manifest import ConceptPartInfo, FileInfo, Manifest
 from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, alive, read_parquet, text_hash, word_hash
 from shards.reader import Index, require_intact
@@ -29,6 +29,7 @@ def verify(folder: Path | str) -> Iterator[str]:
 
     Raises:
         NoIndex, UnsupportedVersion: there is nothing to verify.
+        ShardError: a writer changed the index meanwhile, and so deleted files that were looked for.
     """
     folder = Path(folder)
     try:
@@ -37,9 +38,10 @@ def verify(folder: Path | str) -> Iterator[str]:
         yield str(error)
         return
     defects = [line for file in content.files() for line in _verify_bytes(folder, file)]
+    defects = defects or list(_verify_content(folder, content))
+    if defects and manifest.load(folder).digest != content.digest:
+        raise ShardError(f"{folder}: was changed while it was verified; verify it again")
     yield from defects
-    if not defects:
-        yield from _verify_content(folder, content)
 
 
 def _verify_bytes(folder: Path, file: FileInfo) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """The folder of an open index, which others may change, and its program may leave."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class Place:
         """
         self.folder = folder
         self._absolute = folder.absolute()  # the working directory may change
-        self._marks = {file.name: _mark(require_size(folder, file)) for file in files}
+        self._marks = {file.name: _mark(_sized(folder, file)) for file in files}
 
     def path(self, name: str) -> Path:
         """Where a file of the index is.
@@ -32,7 +33,7 @@ class Place:
         """
         path = self._absolute / name
         try:
-            if _mark(path) == self._marks[name]:
+            if _mark(path.stat()) == self._marks[name]:
                 return path
         except OSError:
             pass  # it is gone
@@ -42,10 +43,12 @@ class Place:
         )
 
 
-def _mark(path: Path) -> tuple[int, int]:
-    """What tells a file from one that takes its place: a writer renames files into theirs, and changes none."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def _mark(found: os.stat_result) -> tuple[int, int, int, int]:
+    """What tells a file from one that takes its place: a writer renames files into theirs, and changes none.
+
+    A new file may have the number of one that was deleted, so its size and its time count as well.
+    """
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def require_size(folder: Path, file: FileInfo) -> Path:
@@ -54,11 +57,16 @@ def require_size(folder: Path, file: FileInfo) -> Path:
     Raises:
         ShardDamaged: it is missing or has another size.
     """
+    _sized(folder, file)
+    return folder / file.name
+
+
+def _sized(folder: Path, file: FileInfo) -> os.stat_result:
     path = folder / file.name
     try:
-        size = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         raise ShardDamaged(f"{path}: {error.strerror}; the manifest names it; restore it or rebuild") from error
-    if size != file.bytes:
-        raise ShardDamaged(f"{path}: {size} bytes, the manifest says {file.bytes}; restore it or rebuild")
-    return path
+    if found.st_size != file.bytes:
+        raise ShardDamaged(f"{path}: {found.st_size} bytes, the manifest says {file.bytes}; restore it or rebuild")
+    return found

@@ -1,8 +1,10 @@
 """Reading an index: vectors mapped from the disk, captions decoded by row group when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -10,13 +12,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from shards import layout, manifest
-from shards.errors import NoIndex, ShardDamaged
+from shards.errors import NoIndex, ShardDamaged, ShardError
 from shards.files import allow_open_files, file_info
 from shards.leftovers import is_leftover
 from shards.manifest import FileInfo, Manifest
 from shards.parts import CAPTIONS_SCHEMA, CONCEPT_TABLE_SCHEMA, map_array, read_parquet
 from shards.place import Place, require_size
 from shards.stores import Numbers, Parts, Texts, Vectors
+
+Opened = TypeVar("Opened")
 
 
 class Index:
@@ -62,6 +66,16 @@ class Index:
         """
         return self._place.path(self.manifest.index.file.name)
 
+    @property
+    def quality_path(self) -> Path | None:
+        """The measurement of the search index, if there is one.
+
+        Raises:
+            ShardError: it was replaced since the index was opened.
+        """
+        file = self.manifest.quality
+        return None if file is None else self._place.path(file.name)
+
     def vectors(self, rows: Numbers) -> NDArray[np.float32]:
         """Vectors of global rows, in the order asked for: float32 [n, d], unit rows to within float16 rounding."""
         return self._vectors.take(rows)
@@ -94,10 +108,9 @@ class Index:
         Raises:
             ShardDamaged: the file cannot be read.
         """
-        file = self.manifest.quality
-        if file is None:
+        path = self.quality_path
+        if path is None:
             return ""
-        path = self._place.path(file.name)
         try:
             measured = msgspec.json.decode(path.read_bytes(), type=_Quality)
         except (OSError, ValueError) as error:
@@ -250,7 +263,37 @@ def open_index(folder: Path | str) -> Index:
         ShardDamaged: a file is missing or not what the manifest says.
     """
     place = Path(folder)
-    return Index(place, manifest.load(place))
+    return steady(place, lambda: Index(place, manifest.load(place)))
+
+
+def steady(path: Path, opening: Callable[[], Opened]) -> Opened:
+    """What is opened of an index, or of a folder of them; anew if a writer ended meanwhile.
+
+    It deletes the files of the manifest that was there before, which would seem to be missing.
+
+    Args:
+        path: an index, or a folder of them.
+        opening: opens it, from the manifest on.
+
+    Raises:
+        ShardError: it cannot be opened, and nobody changed it.
+    """
+    while True:
+        before = _manifests(path)
+        try:
+            return opening()
+        except ShardError:
+            if _manifests(path) == before:
+                raise
+
+
+def _manifests(path: Path) -> list[bytes]:
+    """The manifests that can be read, as they are."""
+    found = []
+    for file in (path / layout.MANIFEST, *sorted(path.glob(f"*/{layout.MANIFEST}"))):
+        with suppress(OSError):
+            found.append(file.read_bytes())
+    return found
 
 
 def index_folders(path: Path) -> list[Path]:

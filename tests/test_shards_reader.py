@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Builder, LetterCounter, write_captions
@@ -19,7 +20,20 @@ from hypothesis import strategies as st
 from build_index.compact import compact
 from build_index.config import BuildConfig
 from build_index.pipeline import build
-from shards import Index, NoIndex, ShardDamaged, ShardError, open_index, open_indexes, reader, stores, verify
+from build_index.search_index.state import state_of
+from labeler.retriever import Hits, Retriever
+from shards import (
+    Index,
+    NoIndex,
+    ShardDamaged,
+    ShardError,
+    manifest,
+    open_index,
+    open_indexes,
+    reader,
+    stores,
+    verify,
+)
 from shards.commands import DONE, REFUSED_TO_START, run
 from shards.parts import text_hash
 from shards.removal import remove
@@ -212,7 +226,7 @@ def test_a_captions_file_of_another_part(index: Index) -> None:
     other = (index.folder / "captions-00000.parquet").read_bytes()
     size = path.stat().st_size
     path.write_bytes(other)
-    with pytest.raises(ShardDamaged, match=f"{path}: 3 rows, the manifest says 1"):
+    with pytest.raises(ShardError, match=f"{path}: not the file that was there"):
         index.captions([9])
     with pytest.raises(ShardDamaged, match=f"{path}: {len(other)} bytes, the manifest says {size}"):
         open_index(index.folder)
@@ -293,9 +307,9 @@ def test_links_that_lead_nowhere(index: Index, name: str, place: int, value: int
 def test_a_measurement_that_is_none(index: Index, data: bytes) -> None:
     assert index.recall() == ", recall@10 1.000 measured"
     path = index.folder / "quality.0001.json"
-    path.write_bytes(data)
+    path.write_bytes(data.ljust(path.stat().st_size))
     with pytest.raises(ShardDamaged, match=f"{path}: not a measurement"):
-        index.recall()
+        open_index(index.folder).recall()
 
 
 def test_a_reader_keeps_what_it_opened(index: Index, build_index_of: Builder) -> None:
@@ -317,6 +331,18 @@ def test_an_open_index_is_read_from_another_working_directory(index: Index, monk
     assert here.captions([9]) == CAPTIONS[9:]
     assert here.concepts.words([0]) == ["cat number"]
     assert here.counts().sum() == 10
+
+
+def test_settings_of_the_search_are_read_from_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = write_captions(tmp_path / "captions.parquet", CAPTIONS)
+    config = BuildConfig(corpus=(str(corpus),), out=tmp_path, name="index", exact_rows=100)
+    folder = build(config, lambda _: LetterCounter()).folder
+    monkeypatch.chdir(folder.parent)
+    here = open_index(Path(folder.name))
+    monkeypatch.chdir("/")
+    assert state_of(here).options.exact_rows == 100
 
 
 LATE: dict[str, Callable[[Index], object]] = {
@@ -345,6 +371,55 @@ def test_files_that_went_away_are_not_called_damaged(index: Index) -> None:
         len(index.concepts)
     assert not isinstance(caught.value, ShardDamaged)
     assert index.captions([9]) == CAPTIONS[9:]  # a finished part stays
+
+
+def test_a_new_file_that_has_the_number_of_a_deleted_one_is_not_read(index: Index) -> None:
+    """File systems give such numbers again."""
+    path = index.folder / "captions-00001.parquet"
+    table = pq.read_table(path)
+    other = table.set_column(1, table.schema.field("text"), pa.array(["a", "b", "c"]))
+    pq.write_table(other, index.folder / "other")
+    path.write_bytes((index.folder / "other").read_bytes())
+    with pytest.raises(ShardError, match="not the file that was there when the index was opened"):
+        index.captions([3])
+
+
+# --- writers that end while an index is opened -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def appended(index: Index, build_index_of: Builder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Once a manifest was read, an append ends, and deletes files that it names; the list holds when."""
+    load = manifest.load
+    ends = [0]
+
+    def loaded(folder: Path) -> manifest.Manifest:
+        content = load(folder)
+        if ends:
+            ends.pop()
+            build_index_of([*CAPTIONS, "something new"], rows_per_part=3)
+        return content
+
+    monkeypatch.setattr(manifest, "load", loaded)
+    return ends
+
+
+def test_an_index_is_opened_while_an_append_ends(index: Index, appended: list[int]) -> None:
+    assert open_index(index.folder).captions([10]) == ["something new"]
+    assert not appended
+
+
+def test_a_folder_of_indexes_is_opened_while_an_append_ends(index: Index, appended: list[int]) -> None:
+    assert Retriever.open(index.folder.parent).evidence(Hits(*np.array([[[0]], [[10]], [[1]]])))[0].row == 10
+    assert not appended
+
+
+def test_an_append_that_ends_while_an_index_is_verified_is_no_damage(index: Index, appended: list[int]) -> None:
+    with pytest.raises(ShardError, match="was changed while it was verified; verify it again") as caught:
+        list(verify(index.folder))
+    assert not isinstance(caught.value, ShardDamaged)
+    assert not appended
+    assert list(verify(index.folder)) == []
 
 
 # --- more parts than a program may have open -------------------------------------------------------------------------

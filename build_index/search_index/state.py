@@ -40,10 +40,14 @@ class SearchState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def state_of(index: Index) -> SearchState:
-    """What an index's `quality.json` says; the defaults where there is none, or an older or damaged one."""
-    file = index.manifest.quality
+    """What an index's `quality.json` says; the defaults where there is none, or an older or damaged one.
+
+    Raises:
+        ShardError: it was replaced since the index was opened.
+    """
+    path = index.quality_path
     try:
-        data = (index.folder / file.name).read_bytes() if file is not None else b""
+        data = b"" if path is None else path.read_bytes()
         return msgspec.json.decode(data, type=SearchState)
     except (OSError, ValueError):
         return SearchState(options=SearchOptions())
