@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 
 from build_index.concept_stage import write_concept_tables
-from build_index.export import export_cased
+from build_index.export import export_cased, give_up_export, is_export_given_up
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
 from build_index.rewriting import is_scattered, require_intact_concepts, rewrite_parts
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
-from shards import Index, IndexWriter, Manifest, NoIndex, layout, open_index
+from shards import Index, IndexWriter, Manifest, NoIndex, open_index
 from shards.concepts import ChosenConcepts
 from shards.leftovers import aside_of, before_of, clear
 from shards.manifest import ConceptsInfo, PartInfo
@@ -42,6 +42,8 @@ def compact(folder: Path) -> tuple[int, int]:
         if len(index.removed) == index.manifest.rows:
             raise NoIndex(f"{folder}: every caption was removed; delete the folder instead")
         if not len(index.removed) and not is_scattered(index):
+            if is_export_given_up(folder):  # by a compaction that was killed
+                export_cased(index)
             return index.manifest.rows, index.manifest.rows
         rows = _replace(folder.resolve(), index)
     return index.manifest.rows, rows
@@ -54,10 +56,11 @@ def _replace(place: Path, index: Index) -> int:
         with IndexWriter(aside) as writer:  # its lock goes where the folder goes, and keeps others out to the end
             writer.begin(index.manifest.encoder, index.manifest.settings)
             rows = _rewrite(index, writer).rows
+            give_up_export(place)
             place.rename(before_of(place))
             aside.rename(place)
             clear(place)
-            if (place / layout.CASED).is_dir():
+            if is_export_given_up(place):
                 export_cased(open_index(place))
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # where it was refused or interrupted

@@ -24,13 +24,24 @@ def export_cased(index: Index) -> Path:
     """
     folder = index.folder / layout.CASED
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
-    (folder / "text.index").unlink(missing_ok=True)
+    give_up_export(index.folder)
     write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
     database = flat_index(index.manifest.encoder.dimension)
     for number, part in enumerate(index.manifest.parts):
         database.add(index.part_vectors(number)[alive(part, index.removed)].astype(np.float32))
     write_whole(folder / "text.index", lambda partial: write_faiss(database, partial))
     return folder
+
+
+def give_up_export(folder: Path) -> None:
+    """Take away what an export is complete with, if there is one in an index's folder; it stays to be made anew."""
+    if (folder / layout.CASED).is_dir():
+        (folder / layout.CASED / "text.index").unlink(missing_ok=True)
+
+
+def is_export_given_up(folder: Path) -> bool:
+    """Whether an index's folder holds an export that is not complete."""
+    return (folder / layout.CASED).is_dir() and not (folder / layout.CASED / "text.index").exists()
 
 
 def _write_captions(path: Path, index: Index) -> None:

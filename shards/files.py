@@ -33,12 +33,12 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> FileInfo:
         write(partial)
         _flush(partial)
         info = file_info(partial)
+        partial.replace(path)
     except BaseException as error:  # a full disk, Ctrl-C: what was begun is of no use
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a stream does not know its file
         raise
-    partial.replace(path)
     _flush(path.parent)
     return FileInfo(name=path.name, bytes=info.bytes, sha256=info.sha256)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from conftest import contents, write_captions
@@ -153,6 +154,7 @@ def test_a_compaction_killed_anywhere_is_survived(tmp_path: Path, after: str) ->
         elif after == "remove":
             remove(folder, None, "pisa")
         compact(folder)
+        assert faiss.read_index(str(folder / "cased/text.index")).ntotal == open_index(folder).manifest.rows
         removed(folder, pattern="map")
         assert compact(folder)[1] == {"compact": 3, "append": 4, "remove": 2}[after]
         assert [path.name for path in out.iterdir()] == ["corpus"]
