@@ -23,6 +23,7 @@ from labeler.outputs import describe_run
 from labeler.pipeline import Labeler
 from segmenter import DenseEncoder
 from shards.files import write_bytes
+from shards.layout import PARTIAL
 from shards.manifest import digest
 
 OBSERVATION_VERSION = 1
@@ -123,7 +124,8 @@ def begin(out: Path, labeler: Labeler, dataset: Dataset, size: Size) -> Run:
     seen = fingerprint(labeler.models)
     path = out / RUN
     earlier = _read(path)
-    if earlier is None and out.is_dir() and any(out.iterdir()):
+    begun = RUN + PARTIAL  # all that an evaluation leaves that was killed before it had a run
+    if earlier is None and out.is_dir() and any(each.name != begun for each in out.iterdir()):
         raise EvaluationError(f"--out {out}: holds other files than an evaluation's; name a new folder")
     if earlier is not None and earlier["protocol"] == protocol and _close(earlier["fingerprint"], seen):
         seen = earlier["fingerprint"]

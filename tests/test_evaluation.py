@@ -335,6 +335,13 @@ def test_a_folder_of_something_else_is_left_alone(labeler: Labeler, root: Path, 
     assert (tmp_path / "thesis/results.json").read_text() == "precious"
 
 
+def test_an_evaluation_killed_before_it_had_a_run_starts_again(labeler: Labeler, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/run.json.partial").write_text("{")
+    run(labeler, root, tmp_path / "results")
+    assert not list((tmp_path / "results").rglob("*.partial"))
+
+
 def test_a_second_evaluation_in_a_folder_is_refused(labeler: Labeler, root: Path, tmp_path: Path) -> None:
     run(labeler, root, tmp_path / "results")
     before = contents(tmp_path / "results")
