@@ -15,7 +15,7 @@ from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex, open_index
 from shards.concepts import ChosenConcepts
-from shards.leftovers import aside_of, before_of, clear
+from shards.leftovers import aside_of, before_of, clear, make_way
 from shards.manifest import ConceptsInfo, PartInfo
 from shards.parts import write_array
 from shards.writer import changing
@@ -58,6 +58,7 @@ def _replace(place: Path, index: Index) -> int:
             rows = _rewrite(index, writer).rows
             give_up_export(place)
             place.rename(before_of(place))
+            make_way(place)
             aside.rename(place)
             clear(place)
             if is_export_given_up(place):

@@ -39,14 +39,26 @@ def bring_back(folder: Path) -> None:
         IndexBusy: it was not killed, but is at work.
     """
     before = before_of(folder)
-    if folder.exists() or not (before / layout.MANIFEST).exists():
+    if not is_away(folder):
         return
     try:
         with filelock.FileLock(before / layout.LOCK, timeout=0):
+            make_way(folder)
             if not folder.exists():
                 before.rename(folder.resolve())
     except filelock.Timeout:
         raise IndexBusy(f"{folder}: another program is compacting it; wait for it") from None
+
+
+def is_away(folder: Path) -> bool:
+    """Whether an index waits under another name until a compaction has written the new one, or was killed at that."""
+    return (before_of(folder) / layout.MANIFEST).exists() and not (folder / layout.MANIFEST).exists()
+
+
+def make_way(folder: Path) -> None:
+    """Take away a folder that holds nothing but a lock: of a program that came between a compaction's two renames."""
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == [layout.LOCK]:
+        shutil.rmtree(folder)
 
 
 def clear(folder: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shards import layout
 from shards.errors import IndexBusy, NoIndex, PlanConflict, ShardDamaged, ShardError, UserError
 from shards.files import allow_open_files, file_info, write_bytes
-from shards.leftovers import bring_back, clear
+from shards.leftovers import before_of, bring_back, clear, is_away
 from shards.manifest import ConceptPartInfo, EncoderIdentity, Manifest, PartInfo, load, to_bytes
 from shards.parts import (
     CAPTIONS_SCHEMA,
@@ -62,7 +62,7 @@ class IndexWriter:
         Raises:
             IndexBusy: another program is writing there.
             ShardError: there can be no such folder, it holds an index that cannot be read, or files that are named
-                like ours and belong to no index.
+                like ours and belong to no index, or the index is away while it is compacted.
         """
         self.folder = folder
         self._begun = False
@@ -82,6 +82,11 @@ class IndexWriter:
                 f"{folder}: another program is writing here; wait for it, or choose another --out"
             ) from None
         try:
+            if is_away(folder):  # it was there a moment ago, or something else has its name
+                raise ShardError(
+                    f"{folder}: being compacted, or that was killed, and the index is at {before_of(folder)}; run the "
+                    f"same command again, and if this comes again, move what is in {folder} away"
+                )
             self.earlier: Index | None = open_index(folder) if (folder / layout.MANIFEST).exists() else None
             self.generation = self.earlier.manifest.generation + 1 if self.earlier else 1
             self.name = self.earlier.manifest.name if self.earlier else folder.name

@@ -164,6 +164,48 @@ def test_a_compaction_killed_anywhere_is_survived(tmp_path: Path, after: str) ->
     assert done == ["rename"] * 5 + ["rmtree"]
 
 
+def test_a_build_that_comes_between_the_renames_of_a_compaction_begins_no_other_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saw the old folder, and would make a new one, whose next writer would delete the old as a leftover."""
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    write_captions(tmp_path / "b.parquet", ["a windmill"])
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    mkdir = Path.mkdir
+
+    def late(path: Path, *rest: Any, **options: Any) -> None:
+        if path == folder and not before_of(folder).exists():
+            folder.rename(before_of(folder))
+        mkdir(path, *rest, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", late)
+        with pytest.raises(ShardError, match=f"^{folder}: being compacted, .* run the same command again"):
+            build_with(tmp_path, append=(str(tmp_path / "b.parquet"),))
+    assert build_with(tmp_path, append=(str(tmp_path / "b.parquet"),)).manifest.rows == len(CAPTIONS) + 1
+    assert not before_of(folder).exists()
+
+
+def test_a_compaction_goes_on_where_a_build_came_between_its_renames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_captions(tmp_path / "a.parquet", CAPTIONS)
+    folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
+    removed(folder, pattern="bus")
+    rename = Path.rename
+
+    def renamed(path: Path, target: Path) -> None:
+        rename(path, target)
+        if target == before_of(folder):
+            folder.mkdir()
+            (folder / ".lock").touch()
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    assert compact(folder) == (6, 4)
+    assert list(verify(folder)) == []
+
+
 def test_a_compaction_at_work_is_not_disturbed(tmp_path: Path) -> None:
     write_captions(tmp_path / "a.parquet", CAPTIONS)
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).folder
