@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from encoders.last_picture import LastPicture
 from evaluation.config import TAG_SIDE, Size
 from evaluation.datasets import Dataset, Item
 from evaluation.errors import DatasetError
@@ -87,16 +88,11 @@ class SeenOnce:
     """A network that remembers the picture it saw last: several sets of segments are pooled from one look."""
 
     def __init__(self, encoder: DenseEncoder) -> None:
-        self._encoder = encoder
-        self._seen: Picture | None = None
-        self._grid = np.zeros(0, np.float32)
+        self._embed = LastPicture(encoder.embed)
 
     def embed(self, picture: Picture) -> NDArray[np.float32]:
-        """As the network itself: float32 [rows, cols, D]. The picture must not be changed in place between calls."""
-        if self._seen is not picture:
-            self._grid = self._encoder.embed(picture)
-            self._seen = picture
-        return self._grid
+        """As the network itself: float32 [rows, cols, D]."""
+        return self._embed(picture)
 
 
 class Observer:
