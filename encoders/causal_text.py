@@ -73,8 +73,27 @@ class Group:
     mask: Tensor
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A tree of captions on the device, with all that a tower needs to know of it.
+
+    Attributes:
+        attention: along its paths.
+        tokens: int64 [M], at every place.
+        positions: int64 [M], likewise.
+        read: int64 [e], places that are read out, of captions that differ.
+        captions: int64 [n], which of them is the end of each caption.
+    """
+
+    attention: "TiledAttention | PathAttention"
+    tokens: Tensor
+    positions: Tensor
+    read: Tensor
+    captions: Tensor
+
+
 class CausalText:
-    """A causal text tower: a tree of captions in, their vectors out."""
+    """A causal text tower: captions in, their vectors out."""
 
     def __init__(self, tower: Any, device: str, precision: Precision = Precision.FP32) -> None:
         """Takes the weights of a tower for which `understands` holds; what stays as it is, is shared."""
@@ -92,26 +111,29 @@ class CausalText:
         self._projection = None if matrix is None else matrix.to(device)
         self._projection_bias = None if bias is None else bias.to(device)
 
-    @torch.inference_mode()
-    def __call__(self, tree: Prefixes) -> Tensor:
-        """Vectors before they are scaled to unit length: float32 [n, d]."""
+    def asked(self, tree: Prefixes) -> Asked:
+        """What is to be known of captions before a tower runs; that of the next ones while a GPU computes."""
         attention = self._attention(tree)
-        tokens, positions = (self._on_device(each[attention.nodes]) for each in (tree.tokens, tree.positions))
         ends, captions = np.unique(attention.places[tree.ends], return_inverse=True)
-        read = _padded(ends)  # [e], of captions that differ
-        read_out = self._on_device(read)
-        hidden = self._words[tokens] + self._positions[positions]  # the residual stream, float32 [M, W]
+        arrays = tree.tokens[attention.nodes], tree.positions[attention.nodes], _padded(ends), captions
+        return Asked(attention, *(on_device(array, self._device) for array in arrays))
+
+    @torch.inference_mode()
+    def __call__(self, asked: Asked) -> Tensor:
+        """Vectors before they are scaled to unit length: float32 [n, d]. Nothing in here waits for a GPU."""
+        attention, read = asked.attention, asked.read
+        hidden = self._words[asked.tokens] + self._positions[asked.positions]  # the residual stream, float32 [M, W]
         for layer in self._layers[:-1]:
             normed = self._normed(hidden, layer.norm_1)
             hidden = self._leave(layer, hidden, attention.of_all(layer.query(normed), layer.key_value(normed)))
         last = self._layers[-1]
-        key_value, hidden = last.key_value(self._normed(hidden, last.norm_1)), hidden[read_out]  # [e, W]
+        key_value, hidden = last.key_value(self._normed(hidden, last.norm_1)), hidden[read]  # [e, W]
         mixed = attention.of_some(read, last.query(self._normed(hidden, last.norm_1)), key_value)
         hidden = self._leave(last, hidden, mixed)
         leaving = F.layer_norm(hidden, hidden.shape[-1:], *self._last_norm)
         if self._projection is not None:
             leaving = F.linear(leaving, self._projection, self._projection_bias)
-        return leaving[self._on_device(captions)]
+        return leaving[asked.captions]
 
     def _normed(self, hidden: Tensor, norm: Norm) -> Rows:
         if self._packing is not None:
@@ -129,9 +151,6 @@ class CausalText:
         if self._device == "cpu" and path_attention.available(width, heads):
             return PathAttention(tree, self._packing)
         return TiledAttention(tree, heads, self._device, self._dtype, self._packing)
-
-    def _on_device(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device, non_blocking=True)
 
 
 class PathAttention:
@@ -153,9 +172,9 @@ class PathAttention:
         """Of every place: [M, W] and [M, 2 W], keys and then values, to [M, W]."""
         return self._attend(query, key_value)
 
-    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Rows:
-        """Of some places, [e], with queries [e, W]: to [e, W]."""
-        return self._attend(query, key_value, places)
+    def of_some(self, places: Tensor, query: Tensor, key_value: Tensor) -> Rows:
+        """Of some places, int64 [e], with queries [e, W]: to [e, W]."""
+        return self._attend(query, key_value, places.numpy())
 
 
 class TiledAttention:
@@ -174,21 +193,22 @@ class TiledAttention:
         mixed = mix(query, key_value, self._groups, self._heads)
         return self._packing.pack(mixed) if self._packing else mixed
 
-    def of_some(self, places: NDArray[np.int64], query: Tensor, key_value: Tensor) -> Rows:
+    def of_some(self, places: Tensor, query: Tensor, key_value: Tensor) -> Rows:
         """Of some places, though all are computed."""
-        some = self._on_device(places)
         asking = query.new_zeros(len(self.nodes), query.shape[1])
-        asking[some] = query
-        mixed = mix(asking, key_value, self._groups, self._heads)[some]
+        asking[places] = query
+        mixed = mix(asking, key_value, self._groups, self._heads)[places]
         return self._packing.pack(mixed) if self._packing else mixed
 
     def _group(self, tiles: TileGroup) -> Group:
-        visible = self._on_device(tiles.visible)
+        visible = on_device(tiles.visible, self._device)
         mask = torch.zeros(visible.shape, dtype=self._dtype, device=self._device).masked_fill_(~visible, -torch.inf)
-        return Group(tiles.places, self._on_device(tiles.keys.ravel()), mask[:, None])
+        return Group(tiles.places, on_device(tiles.keys.ravel(), self._device), mask[:, None])
 
-    def _on_device(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device, non_blocking=True)
+
+def on_device(array: NDArray[Any], device: str) -> Tensor:
+    """A copy that is waited for: Apple's GPUs read others later, when the memory may hold something else already."""
+    return torch.from_numpy(array).to(device)
 
 
 def rows_for(count: int) -> int:

@@ -177,8 +177,14 @@ class TreeTower:
         del tokens
         order = sorted_rows(small)
         small, lengths = small[order], lengths[order]
+        before = None
         for some in tree_batches(lengths, shared_lengths(small, lengths), self._budget):
-            yield order[some], self._text(find_prefixes(small[some].astype(np.int64), lengths[some]))
+            asked = self._text.asked(find_prefixes(small[some].astype(np.int64), lengths[some]))
+            if before is not None:
+                yield before  # whoever takes it waits for the GPU, which computed it while this batch was made ready
+            before = order[some], self._text(asked)
+        if before is not None:
+            yield before
 
 
 class SortedTower:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import open_clip
@@ -19,8 +19,8 @@ from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
 from encoders import causal_text, clip_text, fused_linear, packed_linear, panel_linear, path_attention
-from encoders.causal_text import understands
-from encoders.clip_text import ClipText, batches, text_lengths, trims_exactly
+from encoders.causal_text import CausalText, understands
+from encoders.clip_text import ClipText, TreeTower, batches, text_lengths, trims_exactly
 from encoders.errors import EncoderError
 from encoders.loading import pick_precision
 from encoders.panel_rows import Numbers
@@ -431,6 +431,27 @@ def test_two_devices_share_the_work_and_change_nothing(load: Load) -> None:
         found = list(threads.map(both.encode, [CAPTIONS] * 6))
     for vectors in found:
         np.testing.assert_array_equal(vectors, alone.encode(CAPTIONS))
+
+
+def test_captions_are_made_ready_while_a_gpu_computes_those_before() -> None:
+    """A GPU is only told what to compute; whoever takes a result waits for it."""
+    events = []
+
+    class Text:
+        def asked(self, tree: Prefixes) -> Prefixes:
+            events.append("ready")
+            return tree
+
+        def __call__(self, tree: Prefixes) -> torch.Tensor:
+            events.append("begun")
+            return torch.from_numpy(tree.tokens[tree.ends])
+
+    tokens, taken = np.array([[1, 9, 0], [2, 8, 0], [3, 4, 7]]), np.zeros(3, np.int64)
+    for rows, ends in TreeTower(cast(CausalText, Text()), budget=3)(tokens, np.array([2, 2, 3])):
+        taken[rows] = ends
+        events.append("taken")
+    assert events == ["ready", "begun", "ready", "taken", "begun", "ready", "taken", "begun", "taken"]
+    assert taken.tolist() == [9, 8, 7]
 
 
 def test_reports_every_caption_and_can_be_stopped(load: Load, small_batches: None) -> None:

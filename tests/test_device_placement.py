@@ -30,11 +30,15 @@ INDEXED = {torch.ops.aten.index, torch.ops.aten.index_put_}
 
 
 class OneDevice(TorchDispatchMode):
-    """Refuses operations on tensors of two devices, as GPUs do; the meta device by itself lets some pass."""
+    """Refuses operations on tensors of two devices, as GPUs do; the meta device by itself lets some pass.
+
+    And copies that nobody waits for: Apple's GPUs read memory then that may have been given to something else.
+    """
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         """Called for every operation."""
         checked = (arguments[0], *arguments[2:]) if function.overloadpacket in INDEXED else arguments
+        assert not (options or {}).get("non_blocking"), f"{function} that nobody waits for"
         tensors = [each for each in tree_leaves((checked, options)) if isinstance(each, torch.Tensor) and each.ndim]
         devices = {each.device for each in tensors}
         assert len(devices) < 2 or function.overloadpacket in MOVES, f"{function} of {devices}"
@@ -67,6 +71,8 @@ def test_what_lies_elsewhere_is_refused() -> None:
         far.numpy()
     assert (far * near.sum()).is_meta
     assert far[torch.arange(2)].is_meta
+    with pytest.raises(AssertionError, match="waits"):
+        near.to(FAR, non_blocking=True)
     assert near.to(FAR).is_meta
 
 
