@@ -89,7 +89,7 @@ class ClipText:
             EncoderError: it cannot be loaded; the message says how to go on.
         """
         devices = pick_devices(device)
-        precision = pick_precision(precision, devices[0])
+        precision = pick_precision(precision, *devices)
         clip = in_passing_thread(partial(load_clip, source, devices[0]))
         return cls(clip, clip_tokenizer(source), devices, precision)
 

@@ -1,6 +1,7 @@
 """What loading any network needs: quiet libraries, errors that say how to go on, a device."""
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -113,38 +114,44 @@ def pick_device(device: str) -> str:
     """`auto` means CUDA where there is some.
 
     Raises:
-        EncoderError: there is no such device, or one that holds no numbers.
+        EncoderError: there is no such device, or one that cannot compute here; the message says why.
     """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    picked = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if picked.startswith("cuda") and not torch.cuda.is_available():
         raise EncoderError(f"--device {device}: torch sees no CUDA device here; use --device cpu")
+    cuda = re.fullmatch(r"cuda(?::([0-9]+))?", picked)
+    if cuda and int(cuda[1] or 0) >= (count := torch.cuda.device_count()):
+        raise EncoderError(f"--device {device}: torch sees {count} CUDA devices here, numbered from 0")
     try:
-        torch.zeros(1, device=device).item()  # some, as `meta`, take shapes but hold no numbers
+        some = torch.ones(2, 2, device=picked)
+        (some @ some).sum().item()  # some, as `meta`, hold no numbers, and for old GPUs a torch may have no programs
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if cuda:
+            reason = str(error).partition("\n")[0].rstrip(".")
+            raise EncoderError(
+                f"--device {device}: torch cannot compute on {picked}: {reason}; use --device cpu, or another GPU if "
+                "there is one, as in --device cuda:1"
+            ) from error
         raise EncoderError(f"--device {device}: torch has no such device here; use auto, cpu, cuda or mps") from error
-    return device
+    return "cpu" if picked.startswith("cpu") else picked
 
 
 def pick_devices(device: str) -> list[str]:
-    """Every device that a text encoder should use: `cuda` means all there are, commas separate several.
+    """Every device that a text encoder should use, each once: `cuda` means all there are, commas separate several.
 
     Raises:
-        EncoderError: a CUDA device was asked for and there is none, or not so many.
+        EncoderError: there is no such device, or one that cannot compute here; the message says why.
     """
-    picked = [pick_device(name.strip()) for name in device.split(",")]
-    count = torch.cuda.device_count()
-    for name in picked:
-        number = name.partition(":")[2]
-        if number and int(number) >= count:
-            raise EncoderError(f"--device {device}: torch sees {count} CUDA devices here, numbered from 0")
-    return [f"cuda:{number}" for number in range(count)] if picked == ["cuda"] else picked
+    named = [pick_device(name.strip()) for name in device.split(",")]
+    every = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    picked = (each for name in named for each in (every if name == "cuda" else [name]))
+    return [pick_device(name) for name in dict.fromkeys(picked)]
 
 
-def pick_precision(precision: Precision, device: str) -> Precision:
+def pick_precision(precision: Precision, *devices: str) -> Precision:
     """The precision that is computed in, where a user left it open or asked for what there is not.
 
-    `auto` is bfloat16 on GPUs that have it, integers on processors that gain by them, and float32 elsewhere: indexes
+    `auto` is bfloat16 if all GPUs have it, integers on processors that gain by them, and float32 elsewhere: indexes
     hold float16 vectors, and those of the three differ by little more than float16 rounds off. On processors that have
     bfloat16 float32 stays the choice, because it is nearer to what others have. Processors that would have to imitate
     bfloat16, ten times slower than float32, take integers for it, too.
@@ -152,12 +159,14 @@ def pick_precision(precision: Precision, device: str) -> Precision:
     Raises:
         EncoderError: integers were asked for, and there is no way to multiply them.
     """
-    if precision is Precision.INT16 and not (device == "cpu" and panel_linear.possible(Numbers.INTEGERS)):
-        raise EncoderError(f"--precision int16: only on processors with AVX2, found {device}; use auto, fp32 or bf16")
+    processor = set(devices) == {"cpu"}
+    if precision is Precision.INT16 and not (processor and panel_linear.possible(Numbers.INTEGERS)):
+        found = ",".join(devices)
+        raise EncoderError(f"--precision int16: only on processors with AVX2, found {found}; use auto, fp32 or bf16")
     coarse = precision in (Precision.AUTO, Precision.BF16)
-    if coarse and device == "cpu" and panel_linear.worthwhile(Numbers.INTEGERS):
+    if coarse and processor and panel_linear.worthwhile(Numbers.INTEGERS):
         return Precision.INT16
     if precision is not Precision.AUTO:
         return precision
-    native = device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 8
+    native = all(name.startswith("cuda") and torch.cuda.get_device_capability(name)[0] >= 8 for name in devices)
     return Precision.BF16 if native else Precision.FP32
