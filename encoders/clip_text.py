@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
+from torch import nn
 
 from encoders.causal_text import CausalText, understands, widths_of
 from encoders.device_thread import in_passing_thread, in_thread_of
@@ -60,7 +61,7 @@ class ClipText:
         devices: Sequence[str] = ("cpu",),
         precision: Precision = Precision.FP32,
     ) -> None:
-        """Takes a loaded network, which is copied to every device that it is not on."""
+        """Takes a network as it was loaded, on the processor; what reads captions is copied to other devices."""
         tower = getattr(clip.network, "text", clip.network)
         if precision is Precision.INT16 and not takes_integers(tower, devices):
             precision = Precision.FP32
@@ -90,7 +91,7 @@ class ClipText:
         """
         devices = pick_devices(device)
         precision = pick_precision(precision, *devices)
-        clip = in_passing_thread(partial(load_clip, source, devices[0]))
+        clip = in_passing_thread(partial(load_clip, source))
         return cls(clip, clip_tokenizer(source), devices, precision)
 
     def encode(
@@ -148,10 +149,16 @@ def _tower_of(network: Any, device: str, precision: Precision) -> Tower:
     budget = tokens_at_once(device)
     if trims_exactly(tower) and understands(tower):
         return TreeTower(CausalText(tower, device, precision), budget)
-    own = network if next(network.parameters()).device == torch.device(device) else copy.deepcopy(network).to(device)
+    own = network if device == "cpu" else _copied(network, device)
     tower = getattr(own, "text", own)
     forward = forward_trimmed(tower) if trims_exactly(tower) else own.encode_text
     return SortedTower(forward, device, precision, budget)
+
+
+def _copied(network: Any, device: str) -> Any:
+    """What reads captions on another device: what sees pictures, often the larger part, takes none of its memory."""
+    parts = (getattr(network, name, None) for name in ("visual", "text_decoder"))
+    return copy.deepcopy(network, {id(part): nn.Identity() for part in parts if part is not None}).to(device)
 
 
 def takes_integers(tower: Any, devices: Sequence[str]) -> bool:

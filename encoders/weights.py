@@ -64,7 +64,7 @@ class LoadedClip:
     source: ClipSource
 
 
-def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
+def load_clip(source: ClipSource) -> LoadedClip:
     """Load a CLIP in float32, whatever precision its file has.
 
     Raises:
@@ -74,7 +74,7 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
     place = _place_of(source)
     held = check_checkpoint(place.checkpoint, source.architecture, "--clip-checkpoint")
     if source.architecture == UNTRAINED:
-        return LoadedClip(untrained_clip().to(device), CLIP_CONFIG, source)
+        return LoadedClip(untrained_clip(), CLIP_CONFIG, source)
     config, options = _clip_options(place)
     wanted = _clip_files(place)
     said = explained(f"CLIP {source.architecture}", wanted, "--clip-checkpoint")
@@ -83,7 +83,7 @@ def load_clip(source: ClipSource, device: str = "cpu") -> LoadedClip:
         if place.checkpoint is not None:
             _fill(network, place.checkpoint, held)
     check_finite(network, f"CLIP {source.architecture}, {wanted}", "--clip-checkpoint")
-    return LoadedClip(network.eval().to(device), config, source)
+    return LoadedClip(network.eval(), config, source)
 
 
 def _fill(network: Any, checkpoint: Path, held: dict[str, Tensor]) -> None:

@@ -21,7 +21,9 @@ from encoders import clip_text
 from encoders.attention import METHODS
 from encoders.clip_text import ClipText
 from encoders.dense import EncoderConfig, clip_vectors, load_encoders
+from encoders.identity import identify
 from encoders.presets import CLIP_TRUNK, UNTRAINED, DenseMethod, Precision
+from encoders.weights import ClipSource, clip_tokenizer, load_clip
 
 FAR = "meta"
 MOVES = {torch.ops.aten.copy_, torch.ops.aten._to_copy}
@@ -85,6 +87,27 @@ def test_captions(name: str, precision: Precision) -> None:
     )
     encoder = ClipText(clip, family.tokenizer, (FAR,), precision)
     assert encoder.encode(["a dog", "a dog on a beach", "two cats"]).shape == (3, encoder.dimension)
+
+
+@pytest.mark.parametrize("name", list(PADDED))
+def test_an_image_tower_takes_no_memory_where_captions_are_read(name: str) -> None:
+    def copied(_: object) -> None:
+        raise AssertionError("it was copied")
+
+    family = PADDED[name]
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 3, **family.text}
+    clip = network_of(family, text)
+    clip.network.visual.__deepcopy__ = copied
+    assert ClipText(clip, family.tokenizer, (FAR,)).encode(["a dog"]).shape[0] == 1
+    assert not next(clip.network.visual.parameters()).is_meta
+
+
+def test_weights_are_read_before_they_go_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of an image tower never do, and the digest of the others needs none of them back."""
+    monkeypatch.setattr(clip_text, "pick_devices", lambda _: [FAR])
+    source = ClipSource.parse(UNTRAINED)
+    far, near = ClipText.from_pretrained(source, "cuda"), identify(load_clip(source), clip_tokenizer(source))
+    assert far.identity.text_digest == near.text_digest
 
 
 @pytest.mark.parametrize("name", [OPEN_CLIP[0], *TIMM_TOKEN, TIMM_ATTENTION[0], *CONVOLUTIONAL[:2]])
