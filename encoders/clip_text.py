@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
 from torch import nn
 
-from encoders.causal_text import CausalText, understands, widths_of
+from encoders.causal_text import Asked, CausalText, understands, widths_of
+from encoders.device_memory import enough_for, in_parts, tried
 from encoders.device_thread import in_passing_thread, in_thread_of
 from encoders.fast_tokenizer import faster
 from encoders.identity import identify, source_of
@@ -144,11 +145,20 @@ Tower = Callable[[NDArray[np.int64], NDArray[np.int64]], Batches]
 
 
 def _tower_of(network: Any, device: str, precision: Precision) -> Tower:
-    """The fastest way that is exact for a network's text tower."""
+    """The fastest way that is exact for a network's text tower.
+
+    Raises:
+        EncoderError: the device's memory does not hold it.
+    """
+    with enough_for("this text tower", device, "use another GPU, or --device cpu"):
+        return _fastest_of(network, device, precision)
+
+
+def _fastest_of(network: Any, device: str, precision: Precision) -> Tower:
     tower = getattr(network, "text", network)
     budget = tokens_at_once(device)
     if trims_exactly(tower) and understands(tower):
-        return TreeTower(CausalText(tower, device, precision), budget)
+        return TreeTower(CausalText(tower, device, precision), device, budget)
     own = network if device == "cpu" else _copied(network, device)
     tower = getattr(own, "text", own)
     forward = forward_trimmed(tower) if trims_exactly(tower) else own.encode_text
@@ -175,8 +185,8 @@ def tokens_at_once(device: str) -> int:
 class TreeTower:
     """Captions in the order of a dictionary, so that neighbours begin alike."""
 
-    def __init__(self, text: CausalText, budget: int) -> None:
-        self._text, self._budget = text, budget
+    def __init__(self, text: CausalText, device: str, budget: int) -> None:
+        self._text, self._device, self._budget = text, device, budget
 
     def __call__(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batches:
         """As `Tower`."""
@@ -184,12 +194,23 @@ class TreeTower:
         del tokens
         order = sorted_rows(small)
         small, lengths = small[order], lengths[order]
+
+        def asked(some: slice | NDArray[np.int64]) -> Asked:
+            return self._text.asked(find_prefixes(small[some].astype(np.int64), lengths[some]))
+
         before = None
         for some in tree_batches(lengths, shared_lengths(small, lengths), self._budget):
-            asked = self._text.asked(find_prefixes(small[some].astype(np.int64), lengths[some]))
+            ready = asked(some)
             if before is not None:
                 yield before  # whoever takes it waits for the GPU, which computed it while this batch was made ready
-            before = order[some], self._text(asked)
+            encoded, before = tried(partial(self._text, ready)), None
+            del ready
+            if encoded is not None:
+                before = order[some], encoded
+                continue
+            self._budget = -(-self._budget // 2)
+            for rows, encoded in in_parts(lambda rows: self._text(asked(rows)), _range(some), self._device):
+                yield order[rows], encoded
         if before is not None:
             yield before
 
@@ -203,12 +224,24 @@ class SortedTower:
 
     def __call__(self, tokens: NDArray[np.int64], lengths: NDArray[np.int64]) -> Batches:
         """As `Tower`."""
-        for rows in batches(lengths, self._budget):
+        kind, halved = torch.device(self._device).type, self._precision is Precision.BF16
+
+        def encode(rows: NDArray[np.int64]) -> torch.Tensor:
             batch = torch.from_numpy(tokens[rows, : lengths[rows[-1]]]).to(self._device)
-            kind, halved = torch.device(self._device).type, self._precision is Precision.BF16
             with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=halved):
-                encoded = self._forward(batch)
-            yield rows, encoded
+                return self._forward(batch)
+
+        for rows in batches(lengths, self._budget):
+            encoded = tried(partial(encode, rows))
+            if encoded is not None:
+                yield rows, encoded
+                continue
+            self._budget = -(-self._budget // 2)
+            yield from in_parts(encode, rows, self._device)
+
+
+def _range(some: slice) -> NDArray[np.int64]:
+    return np.arange(some.start, some.stop)
 
 
 def batches(lengths: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:

@@ -9,6 +9,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import nn
 
+from encoders.device_memory import enough_for
 from encoders.together import Together
 
 SMALL = 10_000_000
@@ -38,6 +39,7 @@ class PictureThreads:
             device: where they are.
         """
         weights = {id(weight): weight.numel() for network in networks for weight in network.parameters()}
+        self._device = device
         self._small = device == "cpu" and sum(weights.values()) <= SMALL
         self._threads = torch.get_num_threads()
         self.workers = processors() if self._small else 1
@@ -54,12 +56,15 @@ class PictureThreads:
         """Inside, the calling thread's small networks run on one thread, and NumPy's products in all threads do.
 
         OpenBLAS keeps its threads waiting for the next product, which takes time from whatever else would run there.
+
+        Raises:
+            EncoderError: a GPU's memory does not hold what a picture needs.
         """
         before = torch.get_num_threads()
         if self._small:
             torch.set_num_threads(1)
         try:
-            with _products:
+            with _products, enough_for("this picture", self._device, "give a smaller --short-side, or --device cpu"):
                 yield
         finally:
             if self._small:

@@ -90,6 +90,7 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
         EncoderMismatch: the CLIP is not the one that made the index.
     """
     from encoders.dense import EncoderConfig, load_encoders  # torch loads here, once the index is known to be sound
+    from encoders.device_memory import enough_for
     from encoders.identity import identify, source_of
     from encoders.loading import pick_device
     from encoders.threads import PictureThreads
@@ -115,7 +116,8 @@ def load_models(retriever: Retriever, config: LabelerConfig) -> Models:
         short_side=short_side,
         device=device,
     )
-    encoders = load_encoders(clip.network.visual, wanted)
+    with enough_for("these networks", device, "use another GPU, or --device cpu"):
+        encoders = load_encoders(clip.network.visual, wanted)
     masked = dense is DenseMethod.MASKED
     return Models(
         patch_features=encoders.features,

@@ -447,7 +447,7 @@ def test_captions_are_made_ready_while_a_gpu_computes_those_before() -> None:
             return torch.from_numpy(tree.tokens[tree.ends])
 
     tokens, taken = np.array([[1, 9, 0], [2, 8, 0], [3, 4, 7]]), np.zeros(3, np.int64)
-    for rows, ends in TreeTower(cast(CausalText, Text()), budget=3)(tokens, np.array([2, 2, 3])):
+    for rows, ends in TreeTower(cast(CausalText, Text()), "cpu", budget=3)(tokens, np.array([2, 2, 3])):
         taken[rows] = ends
         events.append("taken")
     assert events == ["ready", "begun", "ready", "taken", "begun", "ready", "taken", "begun", "taken"]
