@@ -74,5 +74,8 @@ class Refusals:
 
     def summary(self) -> str:
         """Rows by reason with a place each, on one line."""
-        said = (f"{self.rows[each]:,} {each}, for example {self.places[each][0]}" for each in sorted(self.places))
+        said = (
+            f"{rows:,} {each}, for example {places[0]}" if (rows := self.rows[each]) else f"{each}: {places[0]}"
+            for each, places in sorted(self.places.items())
+        )
         return "; ".join(said) or "nothing refused"

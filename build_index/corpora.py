@@ -136,15 +136,15 @@ def find_sources(config: BuildConfig) -> list[Source]:
     """Every file of a build, in the order in which its captions get their rows.
 
     Raises:
-        CorpusError: something written after `--corpus` means no file, or one that cannot be a source.
+        CorpusError: something written after one of the flags means no file, or one that cannot be a source.
     """
     columns = (config.caption_column,) if config.caption_column else ()
     sources: dict[tuple[str, bool], Source] = {}
-    asked = [(corpus, False) for corpus in (*config.corpus, *config.append)] + [(words, True) for words in config.words]
-    for corpus, listed in asked:
-        for source in _sources_of(corpus, config.data_dir, columns):
+    flags = {"--corpus": config.corpus, "--append": config.append, "--words": config.words}
+    for flag, corpus in ((flag, corpus) for flag, asked in flags.items() for corpus in asked):
+        for source in _sources_of(flag, corpus, config.data_dir, columns):
             _require_usable(source.uri, config.out / corpus_name(config))
-            known = replace(source, listed=source.listed or listed, chosen=bool(columns))
+            known = replace(source, listed=source.listed or flag == "--words", chosen=bool(columns))
             sources.setdefault((source.uri, known.listed), known)
     return list(sources.values())
 
@@ -158,25 +158,25 @@ def _require_usable(uri: str, folder: Path) -> None:
         raise CorpusError(f"{uri!r}: this name is not UTF-8, so no manifest can hold it; rename it") from None
 
 
-def _sources_of(corpus: str, data_dir: Path | None, columns: tuple[str, ...]) -> list[Source]:
+def _sources_of(flag: str, corpus: str, data_dir: Path | None, columns: tuple[str, ...]) -> list[Source]:
     if corpus == DEMO:
         return [Source(str(DEMO_FILE), ())]
     preset = CORPORA.get(corpus)
     if preset is not None:
-        files = _preset_files(corpus, preset, data_dir)
+        files = _preset_files(flag, corpus, preset, data_dir)
         return [Source(uri, columns or preset.columns, preset.listed) for uri in files]
     if is_dataset(corpus):
         return [Source(corpus, columns)]
     if "://" in corpus:
-        return [Source(uri, columns) for uri in _remote_files(corpus)]
-    return [Source(uri, columns) for uri in _local_files(corpus)]
+        return [Source(uri, columns) for uri in _remote_files(flag, corpus)]
+    return [Source(uri, columns) for uri in _local_files(flag, corpus)]
 
 
-def _preset_files(name: str, preset: CorpusPreset, data_dir: Path | None) -> list[str]:
+def _preset_files(flag: str, name: str, preset: CorpusPreset, data_dir: Path | None) -> list[str]:
     if data_dir is None:
         if not preset.hub:
-            raise CorpusError(f"--corpus {name}: give the folder with --data-dir")
-        return _remote_files(HUB + preset.hub)
+            raise CorpusError(f"{flag} {name}: give the folder with --data-dir")
+        return _remote_files(flag, HUB + preset.hub)
     if data_dir.is_file():
         return [str(data_dir)]
     for pattern in preset.local:
@@ -187,27 +187,27 @@ def _preset_files(name: str, preset: CorpusPreset, data_dir: Path | None) -> lis
     there = ", ".join(sorted(path.name for path in data_dir.glob("*"))[:8]) or "nothing"
     raise CorpusError(
         f"--data-dir {data_dir}: no file of {name} there (looked for {', '.join(preset.local)}; found {there}); "
-        f"name the files themselves with --corpus instead"
+        f"name the files themselves with {flag} instead"
     )
 
 
-def _local_files(corpus: str) -> list[str]:
+def _local_files(flag: str, corpus: str) -> list[str]:
     path = Path(corpus)
     if path.is_file():
         return [corpus]
     if path.is_dir():
         found = sorted(str(child) for child in path.rglob("*") if child.is_file() and _split(child.name)[0])
         if not found:
-            raise CorpusError(f"--corpus {corpus}: no captions below that folder (looked for {', '.join(SUFFIXES)})")
+            raise CorpusError(f"{flag} {corpus}: no captions below that folder (looked for {', '.join(SUFFIXES)})")
         return found
     found = sorted(path for path in glob.glob(corpus, recursive=True) if Path(path).is_file())  # noqa: PTH207  # keeps a user's spelling
     if not found:
         presets = ", ".join([*CORPORA, DEMO])
-        raise CorpusError(f"--corpus {corpus}: no such file, folder or glob, and no preset (presets: {presets})")
+        raise CorpusError(f"{flag} {corpus}: no such file, folder or glob, and no preset (presets: {presets})")
     return found
 
 
-def _remote_files(uri: str) -> list[str]:
+def _remote_files(flag: str, uri: str) -> list[str]:
     try:
         if not re.search(r"[*\[]", uri):  # a question mark begins a URL's query
             return [uri]
@@ -216,11 +216,11 @@ def _remote_files(uri: str) -> list[str]:
             found = sorted(filesystem.unstrip_protocol(name) for name in filesystem.glob(path))
     except Exception as error:  # every filesystem of fsspec raises its own kinds
         raise CorpusError(
-            f"--corpus {uri}: cannot be reached ({one_line(error)}); "
-            f"with a copy on this machine, use --data-dir FOLDER or --corpus FILES"
+            f"{flag} {uri}: cannot be reached ({one_line(error)}); "
+            f"with a copy on this machine, use --data-dir FOLDER or {flag} FILES"
         ) from error
     if not found:
-        raise CorpusError(f"--corpus {uri}: nothing there matches")
+        raise CorpusError(f"{flag} {uri}: nothing there matches")
     return found
 
 

@@ -26,7 +26,7 @@ from build_index.search_index.stored import StoredVectors
 from build_index.sources import choose_readings, damaged_before, describe, fingerprint, rows_to_read
 from build_index.tagger_pool import Pending, Tagger
 from encoders.presets import CUSTOM, PRESETS, PresetName
-from shards import EncoderIdentity, Index, IndexWriter, Manifest, layout
+from shards import EncoderIdentity, EncoderMismatch, Index, IndexWriter, Manifest, layout
 from shards.leftovers import bring_back
 from shards.manifest import FORMAT, PROGRAM, VERSION, ConceptsInfo, FileInfo, PartInfo
 from shards.parts import PartRows, write_array
@@ -79,6 +79,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
     sources = fingerprint(find_sources(config))  # what the user asked for
     with IndexWriter(folder) as writer:
         earlier = writer.earlier
+        _require_same_clip(config, earlier)
         known = earlier.manifest.sources if earlier else []
         allowed = _rows_allowed(config, earlier)
         readings, notes = choose_readings(sources, known, allowed)  # what of it is new
@@ -112,6 +113,25 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         back = len(earlier.removed) - len(books.removed) if earlier else 0
         notes += _notes_on_changes(writer.folder, config, back)
     return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes, back=back)
+
+
+def _require_same_clip(config: BuildConfig, earlier: Index | None) -> None:
+    """Refuse a CLIP of another architecture than the index's before it is loaded, and where nothing is to be embedded.
+
+    Weights of one architecture, and CLIPs from a hub or a folder, are compared once they are loaded.
+
+    Raises:
+        EncoderMismatch: the index holds vectors of another CLIP.
+    """
+    clip = config.clip or (PRESETS[config.preset].clip if config.preset else "")
+    architecture = clip.partition("/")[0]
+    if earlier is None or not clip or ":" in architecture:
+        return
+    if architecture != earlier.manifest.encoder.architecture:
+        raise EncoderMismatch(
+            f"{earlier.folder} holds vectors of {earlier.manifest.encoder.describe()}, but {clip} was asked for; "
+            f"leave out --preset and --clip, or build another index under another --name"
+        )
 
 
 def _require_index(folder: Path) -> None:

@@ -30,7 +30,12 @@ from labeler.exports import read_record
 from shards import commands, layout, verify
 from shards.parts import write_array
 
-MAINS = {"build_index": "build_index.__main__", "labeler": "labeler.__main__", "search": "build_index.search"}
+MAINS = {
+    "build_index": "build_index.__main__",
+    "labeler": "labeler.__main__",
+    "labeler.demo": "labeler.demo",
+    "search": "build_index.search",
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +70,7 @@ BUILD = ["--preset", "untrained", "--out", "built", "--workers", "1", "--corpus"
 LABEL = ["--index", "shards", "--out", "labels", "--short-side", "64"]
 REFUSED = [
     ("labeler", ["nowhere", *LABEL], "error: nowhere: no such file, folder or glob"),
-    ("labeler", ["empty", *LABEL], "error: empty: no pictures there (looked for .avif .bmp "),
+    ("labeler", ["empty", *LABEL], "error: empty: no pictures there (looked for .apng .avif "),
     ("labeler", ["x" * 5_000, *LABEL], f"error: {'x' * 5_000}: File name too long; choose a shorter name"),
     ("labeler", ["bad/x.jpg", *LABEL], "error: bad/x.jpg: no pictures there (looked for "),
     ("labeler", ["pictures", *LABEL, "--index", "nowhere"], "error: nowhere: no such folder; build an index with: pyt"),
@@ -92,14 +97,34 @@ REFUSED = [
     ("labeler", ["pictures", "--method", "tga"], "python -m labeler: error: argument --method: 'tga' is none of def"),
     ("labeler", ["pictures", "--short-side", "99999"], "python -m labeler: error: --short-side 99999: must be 1 to 4"),
     ("build_index", [*BUILD, "nowhere"], "error: --corpus nowhere: no such file, folder or glob, and no preset (pres"),
+    (
+        "build_index",
+        [*BUILD[:-1], "--words", "nowhere"],
+        "error: --words nowhere: no such file, folder or glob, and no ",
+    ),
     ("build_index", [*BUILD, "empty"], "error: --corpus empty: no captions below that folder (looked for .parquet, "),
     ("build_index", [*BUILD, "numbers.csv"], "error: numbers.csv: cannot tell which column holds the captions; choose"),
     ("build_index", [*BUILD, "captions.csv", "--caption-column", "text"], "error: captions.csv: no column text; its c"),
-    ("build_index", [*BUILD, "nothing.csv"], "error: built/nothing: not one caption could be used (0 no rows, for ex"),
-    ("build_index", [*BUILD, "torn.parquet"], "error: built/torn: not one caption could be used (0 damaged, for exam"),
-    ("build_index", [*BUILD, "utf16.csv"], "error: built/utf16: not one caption could be used (0 damaged, for exampl"),
+    (
+        "build_index",
+        [*BUILD, "nothing.csv"],
+        "error: built/nothing: not one caption could be used (no rows: nothing.csv: no",
+    ),
+    ("build_index", [*BUILD, "torn.parquet"], "error: built/torn: not one caption could be used (damaged: torn.parqu"),
+    ("build_index", [*BUILD, "utf16.csv"], "error: built/utf16: not one caption could be used (damaged: utf16.csv a"),
     ("build_index", [*BUILD, "x", "--least-captions", "-1"], "python -m build_index: error: --least-captions -1: must"),
     ("build_index", ["--append", "captions.csv", "--name", "captions", "--preset", "pocket"], None),
+    (  # nothing to embed, and so no network that could be compared
+        "build_index",
+        ["--append", "captions.csv", "--name", "captions", "--preset", "default"],
+        "error: shards/captions holds vectors of untrained, 128-d, text weights sha256:",
+    ),
+    ("labeler.demo", ["captions.csv"], "error: captions.csv: it, or a folder above it, is a file; choose another fold"),
+    (
+        "labeler.demo",
+        ["captions.csv/deep"],
+        "error: captions.csv/deep: it, or a folder above it, is a file; choose ano",
+    ),
     ("search", ["shards", "a dog", "--k", "0"], "python -m build_index.search: error: --k 0: must be 1 or more"),
 ]
 
