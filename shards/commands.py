@@ -8,6 +8,7 @@ A default, a type and a help text exist once, in the dataclass. A field's metada
 """
 
 import errno
+import inspect
 import numbers
 import os
 import re
@@ -66,13 +67,22 @@ def parse(config_type: type[Config], arguments: Sequence[str] | None, command: s
     """
     parser = Parser(prog=f"python -m {command}", description=(config_type.__doc__ or "").split("\n")[0])
     hints = typing.get_type_hints(config_type)
-    for field in fields(config_type):  # type: ignore[arg-type]  # every config is a dataclass
+    for field in _own_first(config_type):
         _add_flag(parser, field, hints[field.name])
     values = vars(parser.parse_args(arguments))
     try:
         return config_type(**values)
     except ValueError as error:
         parser.refuse(str(error))
+
+
+def _own_first(config_type: type) -> "list[Field[Any]]":
+    """Fields in the order of the help: a command's own before those that it inherits, which are finer settings."""
+    kinds = list(enumerate(config_type.__mro__))
+    return sorted(
+        fields(config_type),
+        key=lambda field: next(depth for depth, kind in kinds if field.name in inspect.get_annotations(kind)),
+    )
 
 
 def _add_flag(parser: ArgumentParser, field: "Field[Any]", hint: Any) -> None:

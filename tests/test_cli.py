@@ -66,7 +66,7 @@ def test_the_actions_of_shards_have_help(capsys: pytest.CaptureFixture[str]) -> 
             ["build_index", "--corpus", "x", "--preset", "huge"],
             "--preset: 'huge' is none of default, tag, pocket, untr",
         ),
-        (["build_index.search", "shards/"], "the following arguments are required: NAME"),
+        (["build_index.search", "shards/"], "the following arguments are required: TEXT"),
         (["build_index.search", "shards/", "a dog", "--k", "-1"], "--k -1: must be 1 or more"),
         (["labeler", "images/", "--method", "tga"], "--method: 'tga' is none of default, tag, zero-guidance"),
         (["labeler", "images/", "--short-side", "-5"], "--short-side -5: must be 1 to 4096"),
@@ -75,7 +75,7 @@ def test_the_actions_of_shards_have_help(capsys: pytest.CaptureFixture[str]) -> 
         (["labeler", "https://a.b/c.jpg"], "PATH: found https://a.b/c.jpg, expected a path on this machine"),
         (["build_index", "--corpus", "x", "--out", "gs://b"], "--out: found gs://b, expected a path on this machine"),
         (["build_index", "--merge", "s3://b/i", "--name", "x"], "--merge: found s3://b/i, expected a path on this"),
-        (["build_index.search", "hf://b", "a dog"], "PATH: found hf://b, expected a path on this machine"),
+        (["build_index.search", "hf://b", "a dog"], "INDEX: found hf://b, expected a path on this machine"),
         (["shards", "info", "s3://b/i"], "folder: found s3://b/i, expected a path on this machine"),
         (["labeler", "images/", "--k", "many"], "argument --k: invalid int value: 'many'"),
         (["shards"], "the following arguments are required: info|verify|remove|compact"),
@@ -120,6 +120,18 @@ def test_a_refusal_to_start_is_one_line(
     (line,) = said.err.splitlines()
     assert line.startswith(f"error: {message}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_begins_with_the_commands_own_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an inheriting config the finer settings come last: most readers need none of them."""
+    with pytest.raises(SystemExit):
+        commands.parse(LabelConfig, ["--help"], "labeler")
+    told = capsys.readouterr().out.partition("options:")[2]
+    assert sorted(("--out PATH", "--index PATH", "--method", "--gate", "--k INT"), key=told.index)[:3] == [
+        "--out PATH",
+        "--index PATH",
+        "--method",
+    ]
 
 
 def test_what_is_on_can_be_switched_off() -> None:
