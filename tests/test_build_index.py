@@ -191,14 +191,15 @@ def test_a_query_finds_the_same_whatever_is_searched_beside_it(build_index_of: B
 
 def test_a_search_index_that_is_damaged_or_of_another_index(build_index_of: Builder) -> None:
     index = open_index(build_index_of(CAPTIONS).folder)
-    sound = index.faiss_path.read_bytes()
-    index.faiss_path.write_bytes(b"\0" * len(sound))
-    with pytest.raises(ShardDamaged, match=f"{index.faiss_path}: not readable as a FAISS index"):
-        Searcher(index)
+    path = index.faiss_path
+    sound = path.read_bytes()
+    path.write_bytes(b"\0" * len(sound))
+    with pytest.raises(ShardDamaged, match=f"{path}: not readable as a FAISS index"):
+        Searcher(open_index(index.folder))
     other = open_index(build_index_of(CAPTIONS[:4], name="other").folder)
-    index.faiss_path.write_bytes(other.faiss_path.read_bytes())
+    path.write_bytes(other.faiss_path.read_bytes().ljust(len(sound), b"\0"))
     with pytest.raises(ShardDamaged, match=r"3 vectors of 27 dimensions, the manifest says 7 of 27"):
-        Searcher(index)
+        Searcher(open_index(index.folder))
 
 
 # --- again -----------------------------------------------------------------------------------------------------------
