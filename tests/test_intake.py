@@ -188,7 +188,7 @@ def test_refusals_remember_a_few_places() -> None:
         refusals.add(Refusal.NULL, f"row {row}")
     refusals.add(Refusal.DAMAGED, "the end", rows=0)
     assert refusals
-    assert refusals.summary() == "0 damaged, for example the end; 1,200 null, for example row 0"
+    assert refusals.summary() == "damaged: the end; 1,200 null, for example row 0"
     assert refusals.places == {"null": [f"row {row}" for row in range(EXAMPLES_PER_REASON)], "damaged": ["the end"]}
 
 

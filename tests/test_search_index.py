@@ -17,7 +17,7 @@ from conftest import Crash, LetterCounter, contents, write_captions
 from numpy.typing import NDArray
 from search_material import NONE, clustered, in_lists, sample_queries, slow_search
 
-from build_index import faiss_index, quality
+from build_index import quality
 from build_index.compact import compact
 from build_index.config import BuildConfig
 from build_index.faiss_index import Searcher, write_faiss_index
@@ -346,11 +346,13 @@ def test_lists_with_one_bit_turned_are_trained_again(tmp_path: Path, corpora: tu
 
 def test_a_search_index_of_another_kind_than_the_manifest_says(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
     index = built(tmp_path, corpora[0])
-    flat = faiss_index.flat_index(27)
-    flat.add(np.eye(27, dtype=np.float32)[np.arange(400) % 27])
-    faiss.write_index(flat, str(index.faiss_path))
-    with pytest.raises(ShardDamaged, match=f"{index.faiss_path}: not the kind of index that the manifest says"):
-        Searcher(index)
+    flat = faiss.IndexScalarQuantizer(27, faiss.ScalarQuantizer.QT_4bit)  # of fewer bytes
+    flat.train(vectors := np.eye(27, dtype=np.float32)[np.arange(400) % 27])
+    flat.add(vectors)
+    path, size = index.faiss_path, index.faiss_path.stat().st_size
+    path.write_bytes(faiss.serialize_index(flat).tobytes().ljust(size, b"\0"))
+    with pytest.raises(ShardDamaged, match=f"{path}: not the kind of index that the manifest says"):
+        Searcher(open_index(index.folder))
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------
