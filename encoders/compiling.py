@@ -4,12 +4,14 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
 from numba.core import sigutils
 from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 KERNEL = "void(int64)"
 """Of kernels: functions of one address."""
@@ -29,6 +31,26 @@ def instruction(function: Callable[..., Any]) -> Any:
             type of a number that is known when it is compiled has it as its `literal_value`.
     """
     return intrinsic(prefer_literal=True)(function)
+
+
+def compiled(function: Function, *folders: Path, **options: Any) -> Function:
+    """Compile by Numba when it is first called; threads may run it side by side.
+
+    The machine code is kept beside the source, or in the user's cache; where neither can be written to, it lives as
+    long as the process.
+
+    Args:
+        function: what is compiled.
+        folders: machine code is made anew when any file of these changes, and not only the function's own.
+        options: of `numba.njit`.
+    """
+    try:
+        kept: Any = numba.njit(cache=True, nogil=True, **options)(function)
+        if folders:
+            renew_with(kept, *folders)
+    except PRIVATE:
+        return numba.njit(nogil=True, **options)(function)
+    return kept
 
 
 def kernel(function: Callable[..., Any]) -> Any:

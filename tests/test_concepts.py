@@ -23,14 +23,12 @@ from build_index.concepts import words as sentences
 from build_index.concepts.generic_words import NEVER_ALONE
 from build_index.concepts.lexicon import Lexicon
 from build_index.concepts.singular import singular
-from build_index.concepts.tagging import Tagger
 
 NOUN, PHRASE, PROPER = ConceptKind.NOUN, ConceptKind.PHRASE, ConceptKind.PROPER
 GOLD = Path(__file__).parents[1] / "benchmarks" / "data" / "concepts_gold.jsonl"
 
 LEXICON = Lexicon(Language.ENGLISH)
-TAGGER = Tagger(LEXICON)
-ENGLISH = ConceptExtractor(tagger=TAGGER)
+ENGLISH = ConceptExtractor()
 SECOND = ConceptExtractor()
 GERMAN = ConceptExtractor(Language.GERMAN)
 OTHER = ConceptExtractor(Language.OTHER)
@@ -419,29 +417,6 @@ def test_which_captions_are_not_plain(caption: str) -> None:
     assert sentences.plain_words(caption) is None
 
 
-# --- the tagger
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "The old man sat on a wooden bench near the river .",
-        "Two women are walking along the street with their children .",
-        "A young girl in London wearing a red coat , holding her hand",
-        "He said that the house of the bishop was built in the last century",
-    ],
-)
-def test_the_search_agrees_with_hantas_own(sentence: str) -> None:
-    tags = LEXICON.hanta.tag_sent(sentence.split(), taglevel=0)
-    expected = "".join(LEXICON.parts[LEXICON.hanta.tag2int[tag]] for tag in tags)
-    assert TAGGER.parts(sentence.split(), cased=True) == expected
-
-
-def test_memories_are_bounded() -> None:
-    for memory in (LEXICON.readings, TAGGER._candidates, LEXICON.is_listed, LEXICON.is_common, ENGLISH._singular):
-        assert memory.cache_parameters()["maxsize"] is not None
-
-
 # --- whatever comes in
 
 noise = st.text(max_size=80)
@@ -467,6 +442,13 @@ def test_any_text_gives_concepts_in_canonical_form(first: str, second: str) -> N
         assert (kind is NOUN) == (length == 1) or kind is PROPER
     for one in forwards:
         assert len({text for text, _ in one}) == len(one)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(captions, max_size=5))
+@pytest.mark.parametrize("extractor", [ENGLISH, GERMAN, OTHER])
+def test_many_captions_at_once_have_the_concepts_of_each(extractor: ConceptExtractor, several: list[str]) -> None:
+    assert extractor.extract_all(several) == [extractor.extract(caption) for caption in several]
 
 
 @settings(max_examples=50, deadline=None)

@@ -3,13 +3,13 @@
 In reading order:
 
 words       sentences and words, with what is no word set aside
-lexicon     what each word can be: HanTa's morphology and LemmInflect's dictionary
-tagging     which of these it is here
+lexicon     what each word can be: HanTa's morphology and LemmInflect's dictionary; morphemes, of words in neither
+tagging     which of these it is here; viterbi, the search for that
 names       runs of proper nouns, by capitals and by the words around them (name_words)
 phrases     noun phrases
 cuts        the phrases that are names of things, down to the head
 singular    the last noun in its canonical form; german, those of German
-extractor   all of it, for one caption
+extractor   all of it
 
 generic_words are those that never become concepts, and foreign says when a caption is in another language. Importing
 this package loads the taggers; `build_index.language` does not.

@@ -77,12 +77,15 @@ class Cutter:
         """
         while chunk and (chunk[-1].part in "adg" or _is_medium(words, chunk, -1)):
             chunk = chunk[:-1]
-        for unit in (unit for unit in chunk if unit.part == Part.NAME):
-            yield from self._name(words, parts, unit)
+        for unit in chunk:
+            if unit.part == Part.NAME:
+                yield from self._name(words, parts, unit)
         if not chunk or chunk[-1].part == Part.NAME:
             return
         head = self._singular(words[chunk[-1].start], chunk[-1].part)
-        for start in range(len(chunk) - _shortest(chunk, head) + 1):
+        shortest = _shortest(chunk, head)
+        first = next((at + 1 for at in range(len(chunk) - 2, -1, -1) if _is_medium(words, chunk, at)), 0)
+        for start in range(first, len(chunk) - shortest + 1):
             if text := _text(words, chunk, start, head):
                 yield Concept(text, ConceptKind.PHRASE if " " in text else ConceptKind.NOUN)
         if head in WRAPPERS:
@@ -126,7 +129,8 @@ def join(words: Sequence[str]) -> str:
     >>> join(["st", "paul", "'s", "cathedral"])
     "st paul's cathedral"
     """
-    return unicodedata.normalize("NFC", " ".join(words).replace(" 's", "'s"))
+    text = " ".join(words).replace(" 's", "'s")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def _shortest(chunk: list[Unit], head: str) -> int:
@@ -146,8 +150,6 @@ def _text(words: Sequence[str], chunk: list[Unit], start: int, head: str) -> str
         return ""  # four words of a longer phrase are an arbitrary cut
     if length > 1 and words[first] in _NOT_FIRST:
         return ""
-    if any(_is_medium(words, chunk, at) for at in range(start, len(chunk))):
-        return ""
     if first > 0 and f"{words[first - 1]} {words[first].removesuffix('s')}" in BOUND:
         return ""
     return join([*words[first : chunk[-1].start], head])
@@ -155,7 +157,8 @@ def _text(words: Sequence[str], chunk: list[Unit], start: int, head: str) -> str
 
 def _is_medium(words: Sequence[str], chunk: list[Unit], at: int) -> bool:
     unit = chunk[at]
-    if not MEDIUM.intersection((words[unit.start], words[unit.start].removesuffix("s"))) or unit.part == Part.NAME:
+    word = words[unit.start]
+    if (word not in MEDIUM and word.removesuffix("s") not in MEDIUM) or unit.part == Part.NAME:
         return False
     following = words[unit.end] if unit != chunk[-1] else ""
     return following.removesuffix("s") not in THINGS_OF_MEDIA

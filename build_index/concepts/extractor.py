@@ -2,8 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
 from build_index.concepts.cuts import Concept, ConceptKind, Cutter, join, proper
 from build_index.concepts.foreign import UNKNOWN, foreign_language, names_by_capitals
@@ -24,6 +26,20 @@ MAX_CHARACTERS = 60
 """No name of a thing is longer; what is longer is damage."""
 
 
+class Sentence(NamedTuple):
+    """A sentence of a caption.
+
+    Attributes:
+        words: as they are written.
+        lowered: in lower case.
+        case: what capitals say in this caption.
+    """
+
+    words: list[str]
+    lowered: list[str]
+    case: Case
+
+
 class ConceptExtractor:
     """Finds the concepts of captions in one language; it holds the language's lexicon and tagger.
 
@@ -41,6 +57,7 @@ class ConceptExtractor:
 
     def __init__(self, language: Language = Language.ENGLISH, tagger: Tagger | None = None) -> None:
         self._language = language
+        self._generic = GENERIC[language]
         if language is not Language.OTHER:
             self._tagger = tagger or Tagger(Lexicon(language))
             self._lexicon = self._tagger.lexicon
@@ -54,14 +71,35 @@ class ConceptExtractor:
         >>> [(text, kind.value) for text, kind in ConceptExtractor().extract("Stock photo: the Leaning Tower of Pisa")]
         [('leaning tower of pisa', 'proper'), ('tower', 'noun')]
         """
-        spoken = sentences(caption)
-        case = case_of(spoken)
-        language = self._language_of(spoken)
+        return self.extract_all([caption])[0]
+
+    def extract_all(self, captions: Sequence[str]) -> list[tuple[Concept, ...]]:
+        """As `extract`, of n captions, in half the time: each step goes through all of them before the next begins."""
+        spoken = [sentences(caption) for caption in captions]
+        cases = [case_of(each) for each in spoken]
+        languages = [self._language_of(each) for each in spoken]
+        ours = [language == self._language.value for language in languages]
+        own = [
+            Sentence(words, [word.lower() for word in words], case)
+            for each, case, is_ours in zip(spoken, cases, ours, strict=True)
+            for words in (each if is_ours else ())
+        ]
+        tagged = self._phrases if self._language is Language.ENGLISH else self._nouns
+        read = iter(tagged(own) if own else [])
+        return [
+            self._distinct(
+                chain.from_iterable(next(read) for _ in each)
+                if is_ours
+                else chain.from_iterable(_foreign_names(words, case, language) for words in each)
+            )
+            for each, case, language, is_ours in zip(spoken, cases, languages, ours, strict=True)
+        ]
+
+    def _distinct(self, concepts: Iterable[Concept]) -> tuple[Concept, ...]:
         found: dict[str, Concept] = {}
-        for words in spoken:
-            for concept in self._read(words, case, language):
-                if 1 < len(concept.text) <= MAX_CHARACTERS and concept.text not in GENERIC[self._language]:
-                    found.setdefault(concept.text, concept)
+        for concept in concepts:
+            if 1 < len(concept.text) <= MAX_CHARACTERS and concept.text not in self._generic:
+                found.setdefault(concept.text, concept)
         return tuple(found.values())
 
     def _language_of(self, spoken: list[list[str]]) -> str:
@@ -69,19 +107,21 @@ class ConceptExtractor:
             return foreign_language(spoken, self._language, frozenset().__contains__) or UNKNOWN
         return foreign_language(spoken, self._language, self._lexicon.is_listed) or self._language.value
 
-    def _read(self, words: list[str], case: Case, language: str) -> Iterator[Concept]:
-        if language != self._language.value:
-            spans = names_by_capitals(words, case, language)
-            return (proper([word.lower() for word in words], Unit(*span, Part.NAME)) for span in spans)
-        return self._phrases(words, case) if self._language is Language.ENGLISH else self._nouns(words)
-
-    def _phrases(self, words: list[str], case: Case) -> Iterator[Concept]:
+    def _phrases(self, own: list[Sentence]) -> list[Iterator[Concept]]:
         """English: cuts of noun phrases, and phrases around "of"."""
-        lowered = [word.lower() for word in words]
-        parts = self._tagger.parts(words, cased=case is not Case.TITLE)
-        parts = mend(lowered, parts, self._lexicon.is_adjective, self._lexicon.verb_odds)
-        names = self._names.find(words, parts, case)
-        parts = _without_lone_names(parts, names)
+        lexicon = self._lexicon
+        parts = self._tagger.parts([(words, case is not Case.TITLE) for words, _, case in own])
+        parts = [
+            mend(lowered, each, lexicon.is_adjective, lexicon.verb_odds)
+            for (_, lowered, _), each in zip(own, parts, strict=True)
+        ]
+        names = [self._names.find(words, each, case) for (words, _, case), each in zip(own, parts, strict=True)]
+        parts = [_without_lone_names(each, found) for each, found in zip(parts, names, strict=True)]
+        return [
+            self._cuts(lowered, each, found) for (_, lowered, _), each, found in zip(own, parts, names, strict=True)
+        ]
+
+    def _cuts(self, lowered: list[str], parts: str, names: list[Span]) -> Iterator[Concept]:
         before: list[Unit] = []
         for chunk in chunks(lowered, parts, names):
             if before and parts[before[-1].end : chunk[0].start] == Part.OF:
@@ -89,10 +129,12 @@ class ConceptExtractor:
             yield from self._cutter.cut(lowered, parts, chunk)
             before = chunk
 
-    def _nouns(self, words: list[str]) -> Iterator[Concept]:
+    def _nouns(self, own: list[Sentence]) -> list[Iterator[Concept]]:
         """The other languages that have a tagger: single nouns and runs of names."""
-        lowered = [word.lower() for word in words]
-        parts = self._tagger.parts(words, cased=True)
+        parts = self._tagger.parts([(words, True) for words, _, _ in own])
+        return [self._nouns_of(words, lowered, each) for (words, lowered, _), each in zip(own, parts, strict=True)]
+
+    def _nouns_of(self, words: list[str], lowered: list[str], parts: str) -> Iterator[Concept]:
         named = [
             part == Part.NAME and word[0].isupper() and not self._lexicon.is_common(low)
             for word, low, part in zip(words, lowered, parts, strict=True)
@@ -102,8 +144,8 @@ class ConceptExtractor:
                 yield proper(lowered, unit)
             elif unit.part in "nmp":
                 noun = lowered[unit.start]
-                own = self._language is Language.GERMAN and is_in_the_singular(lowered, parts, unit.start)
-                yield Concept(join([noun if own else self._singular(noun, unit.part)]), ConceptKind.NOUN)
+                is_singular = self._language is Language.GERMAN and is_in_the_singular(lowered, parts, unit.start)
+                yield Concept(join([noun if is_singular else self._singular(noun, unit.part)]), ConceptKind.NOUN)
 
     def _find_singular(self, noun: str, part: str) -> str:
         if self._language is Language.ENGLISH:
@@ -111,8 +153,15 @@ class ConceptExtractor:
         return self._lexicon.lemma(noun)
 
 
+def _foreign_names(words: list[str], case: Case, language: str) -> Iterator[Concept]:
+    lowered = [word.lower() for word in words]
+    return (proper(lowered, Unit(*span, Part.NAME)) for span in names_by_capitals(words, case, language))
+
+
 def _without_lone_names(parts: str, names: list[Span]) -> str:
     """Proper nouns outside every name become common ones."""
+    if Part.NAME not in parts:
+        return parts
     letters = list(parts.replace(Part.NAME, Part.NOUN))
     for start, end in names:
         letters[start:end] = parts[start:end]

@@ -50,7 +50,8 @@ def foreign_language(
     words = [word for sentence in sentences for word in sentence]
     hits: dict[str, int] = {}
     for word in words:
-        for language in _votes(word.lower()):
+        low = word.lower()
+        for language in _LANGUAGES_OF.get(low) or (_elided(low) if "'" in low else ()):
             hits[language] = hits.get(language, 0) + 1
     home = hits.pop(ours.value, 0)
     best, most = max(hits.items(), key=lambda item: item[1], default=(UNKNOWN, 0))
@@ -66,10 +67,8 @@ def foreign_language(
     return UNKNOWN if unlisted >= 3 and unlisted > 2 * (listed + home) else None
 
 
-def _votes(word: str) -> Sequence[str]:
-    """The languages of a function word."""
-    if word in _LANGUAGES_OF:
-        return _LANGUAGES_OF[word]
+def _elided(word: str) -> Sequence[str]:
+    """The languages of a word that begins with a function word cut short."""
     return ("fr",) if len(word) > 3 and word.startswith(_ELISIONS) else ()
 
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from HanTa.HanoverTagger import UNKNOWN, HanoverTagger  # type: ignore[import-untyped]
+from HanTa.HanoverTagger import HanoverTagger  # type: ignore[import-untyped]
 from lemminflect import getAllLemmas  # type: ignore[import-untyped]
 
 from build_index.concepts import german
+from build_index.concepts.morphemes import MorphemeModel
 from build_index.language import Language
 
 
@@ -66,6 +67,7 @@ class Lexicon:
     def __init__(self, language: Language) -> None:
         self.language = language
         self.hanta: Any = HanoverTagger(_MODELS[language])
+        self._morphemes = MorphemeModel(self.hanta)
         self.parts = {tag: _part(name, _PARTS[language]) for tag, name in self.hanta.int2tag.items()}
         self.readings = lru_cache(maxsize=16_384)(self._find_readings)
         self.is_listed = lru_cache(maxsize=16_384)(self._find_is_listed)
@@ -117,7 +119,7 @@ class Lexicon:
 
     def _guess(self, word: str) -> dict[int, float]:
         """HanTa's guess at a word that it has not seen; a noun is among the readings of what it has no idea of."""
-        guessed = {tag: float(p) for tag, p in self.hanta.analyze_forward(word) if tag != UNKNOWN}
+        guessed = self._morphemes.guess(word)
         if self.language is Language.ENGLISH:  # nobody invents prepositions
             allowed = _OPEN.get(word[-2:], "nmpa")
             guessed = {tag: p for tag, p in guessed.items() if self.parts[tag] in allowed}

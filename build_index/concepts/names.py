@@ -29,6 +29,8 @@ def case_of(sentences: Sequence[Sequence[str]]) -> Case:
     >>> case_of([["Special", "Lace", "Blouse", "for", "Girls"]]), case_of([["A", "dog", "in", "Paris"]])
     (<Case.TITLE: 'title'>, <Case.MIXED: 'mixed'>)
     """
+    if all("".join(words).islower() for words in sentences):  # most captions of some corpora
+        return Case.LOWER
     words = [word for sentence in sentences for word in sentence if word[0].isalpha()]
     long = [word for word in words if word.lower() not in _MINOR] or words
     if words and sum(word[0].isupper() for word in long) > 0.65 * len(long):
@@ -60,6 +62,8 @@ class NameFinder:
             parts: its parts of speech, one letter per word.
             case: what capitals say.
         """
+        if case is Case.LOWER and Part.NAME not in parts:
+            return []
         lowered = [word.lower() for word in words]
         if case is Case.MIXED:
             marked = _marks_by_capitals(words, lowered, parts)

@@ -1,5 +1,6 @@
 """Parts of speech to noun phrases: a grammar of chunks."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,9 @@ VERBAL_ING = frozenset(
     "putting selling enjoying".split()
 )
 """Doings that never name a kind of the noun behind them: "people | eating | pizza"."""
+
+_RUN = re.compile("[adgmnp]*[mnp]")
+"""Words that may be in one phrase: what stands in between others ends it."""
 
 _SINGULAR = frozenset("a an another each every one this".split())
 
@@ -68,10 +72,13 @@ def mend(
     'tanvin'
     """
     mended = list(parts)
-    for at, (word, part, following) in enumerate(zip(words, parts, parts[1:] + Part.MARK, strict=True)):
+    for at, part in enumerate(parts):
+        if part not in "mgna":
+            continue
+        word, following = words[at], parts[at + 1 : at + 2] or Part.MARK
         if part == Part.PLURAL:
             mended[at] = Part.VERB if _is_predicate(words, parts, at, verb_odds) else part
-        elif part in "gna" and word in VERBAL_ING and words[at + 1 : at + 2] != ["area"]:
+        elif word in VERBAL_ING and words[at + 1 : at + 2] != ["area"]:
             mended[at] = Part.VERB
         elif part == Part.GERUND and word in COMPOUND_ING and following in "nm":
             mended[at] = Part.NOUN
@@ -106,40 +113,49 @@ def chunks(words: Sequence[str], parts: str, names: Sequence[Span]) -> Iterator[
     >>> [[unit.start for unit in chunk] for chunk in chunks("a man riding a brown horse".split(), "tngtan", [])]
     [[1], [4, 5]]
     """
-    chunk: list[Unit] = []
-    for unit in units(parts, names):
-        if chunk and not _continues(words, parts, chunk[-1], unit):
-            yield from _closed(chunk)
-            chunk = []
-        if chunk or _opens(parts, unit):
-            chunk.append(unit)
-    yield from _closed(chunk)
+    shape = parts
+    for start, end in names:
+        shape = shape[:start] + Part.NAME * (end - start) + shape[end:]
+    for run in _RUN.finditer(shape):
+        start, end = run.span()
+        inside = [span for span in names if start <= span[0] < end]
+        chunk: list[Unit] = []
+        for unit in units(parts[:end], inside, start):
+            if chunk and not _continues(words, parts, chunk[-1], unit):
+                if closed := _closed(chunk):
+                    yield closed
+                chunk = []
+            if chunk or _opens(parts, unit):
+                chunk.append(unit)
+        if closed := _closed(chunk):
+            yield closed
 
 
-def units(parts: str, names: Sequence[Span]) -> Iterator[Unit]:
-    """The words of a sentence, with every name as one unit.
+def units(parts: str, names: Sequence[Span], start: int = 0) -> Iterator[Unit]:
+    """The words of a sentence from one on, with every name as one unit.
 
     >>> [unit.part for unit in units("itppn", [(2, 4)])]
     ['i', 't', 'p', 'n']
     """
-    place = 0
-    for start, end in [*names, (len(parts), len(parts))]:
-        yield from (Unit(at, at + 1, parts[at]) for at in range(place, start))
-        if end > start:
-            yield Unit(start, end, Part.NAME)
+    place = start
+    for name, end in [*names, (len(parts), len(parts))]:
+        for at in range(place, name):
+            yield Unit(at, at + 1, parts[at])
+        if end > name:
+            yield Unit(name, end, Part.NAME)
         place = end
 
 
 def _opens(parts: str, unit: Unit) -> bool:
     """Whether a phrase may begin here. A participle needs a sign that it is not the verb."""
+    if unit.part in "nmp":
+        return True
     before = parts[unit.start - 1] if unit.start else "^"
     if unit.part == Part.GERUND:
         return before in "tas"
     if unit.part == Part.PARTICIPLE:
         return before in "tasi^"
-    if unit.part == Part.ADJECTIVE:
-        return parts[max(unit.start - 2, 0) : unit.start] != "a&"  # a "green and red shirt" is not a red shirt
-    return unit.part in "nmp"
+    return parts[max(unit.start - 2, 0) : unit.start] != "a&"  # a "green and red shirt" is not a red shirt
 
 
 def _continues(words: Sequence[str], parts: str, last: Unit, unit: Unit) -> bool:
@@ -158,8 +174,8 @@ def _is_doing(word: str, following: str) -> bool:
     return following not in ("n", "m", "p") and len(word) > 5 and word.endswith("ing") and word not in CONCRETE_ING
 
 
-def _closed(chunk: list[Unit]) -> Iterator[list[Unit]]:
+def _closed(chunk: list[Unit]) -> list[Unit]:
+    """A phrase up to its last noun or name; nothing where it has none."""
     while chunk and chunk[-1].part not in "nmp":
         chunk = chunk[:-1]
-    if chunk:
-        yield chunk
+    return chunk

@@ -21,15 +21,18 @@ _ADDRESS = re.compile(
 )
 _ADDRESS_HINT = re.compile(r"[.@]\w|://|(?i:img|dsc|pic)[\w-]")
 _TOKEN = re.compile(
-    r"""(?P<initials>(?:[^\W\d_]\.){2,8})                   # U.S. and J.M.W.
+    r"""(?:
+      (?P<plain>[a-zA-Z]+(?=[ ,]))                          # most words, before anything else is looked for
+    | (?P<initials>(?:[^\W\d_]\.){2,8})                     # U.S. and J.M.W.
     | (?P<title>(?:[Ss]t|[MD]rs?|Ms|Mt|Ft|Jr|[A-Z])\.(?=\s+[A-Z]))   # St. Paul and John F. Kennedy
     | (?P<with>\bw/(?=\s|[a-zA-Z]))                         # "outfit w/ vest"
-    | (?P<code>\d[\w.,'"/-]*|[^\W_]*\d[\w-]*)                # 2010, 3D, C7, 0-24M: never part of a word
+    | (?P<code>\d[\w.,'"/-]*|[^\W_]*\d[\w-]*)              # 2010, 3D, C7, 0-24M: never part of a word
     | (?P<possessive>'[sS]\b|(?<=s)'(?=\s))
     | (?P<clitic>'(?i:re|ve|ll|d|m)\b)
     | (?P<word>[^\W\d_](?:[^\W\d_]|(?!'(?i:s|re|ve|ll|d|m)\b)'(?=[^\W\d_])|[-&](?=[^\W\d_]))*)
     | (?P<stop>[.!?…]+(?=\s|["')\]]|$)|[|•·\n\r\t])
-    | (?P<other>\S)""",
+    | (?P<other>\S)
+    )[ ]*""",
     re.VERBOSE,
 )
 _PLAIN = re.compile(rf"[a-zA-Z]{{1,{MAX_LETTERS}}}(?:,? +[a-zA-Z]{{1,{MAX_LETTERS}}}| +,)*,?(?: *\.)? *")
@@ -43,6 +46,7 @@ _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff'.&-]+")
 _ROMAN = re.compile(r"[IVXL]{2,}")
 _NOT_PLAIN = ("mens", "drens")
 """In words that may be possessives without their mark: mens, childrens."""
+_SPELLED = {"with": "with", "possessive": "'s"}
 _ASIDE = frozenset("'`*_#~^")
 """Quotation marks and decoration vanish: what they enclose is read as if they were not there."""
 
@@ -84,21 +88,21 @@ def sentences_of_any(caption: str) -> list[list[str]]:
         text = _ADDRESS.sub(" , ", text)
     found: list[list[str]] = [[]]
     for match in _TOKEN.finditer(text):
-        if match.lastgroup == "stop":
+        kind = match.lastgroup
+        assert kind is not None
+        if kind == "stop":
             found.append([])
-        elif (word := _spell(match.group(), match.lastgroup)) is not None:
+        elif (word := _SPELLED.get(kind) or _spell(match[kind], kind)) is not None:
             found[-1].append(word)
     return [words for words in found if words]
 
 
-def _spell(token: str, kind: str | None) -> str | None:
+def _spell(token: str, kind: str) -> str | None:
     """The token as the tagger knows it; None where it is decoration."""
-    if kind == "with":
-        return "with"
+    if kind == "plain" and len(token) <= MAX_LETTERS and token[0] not in "IVXL":
+        return token
     if kind == "code" or _ROMAN.fullmatch(token):
         return "0"
-    if kind == "possessive":
-        return "'s"
     if kind == "other":
         if token in _ASIDE:
             return None
