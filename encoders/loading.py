@@ -45,8 +45,14 @@ def not_finite(network: torch.nn.Module) -> str | None:
 
 
 @contextmanager
-def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
+def explained(what: str, wanted: str, flag: str, part: str = "weights") -> Iterator[None]:
     """Turn whatever a loading library raises into one line that says how to go on.
+
+    Args:
+        what: is loaded.
+        wanted: the file that it is loaded from.
+        flag: how another file is given.
+        part: of what is loaded, that file is.
 
     The libraries raise anything from `OSError` to `RuntimeError` with pages of text here, so all are caught, kept as
     the cause, and told apart by what is in their chain of causes: a package that is missing, an answer of the hub, or
@@ -70,7 +76,7 @@ def explained(what: str, wanted: str, flag: str) -> Iterator[None]:
                 ) from error
         if any(map(_is_connection, _causes(error))):
             raise WeightsMissing(
-                f"{what}: its weights are not on this machine and no hub can be reached. Wanted: {wanted}. "
+                f"{what}: its {part} are not on this machine and no hub can be reached. Wanted: {wanted}. "
                 f"Download that file elsewhere and pass it {otherwise}"
             ) from error
         raise EncoderError(f"{what}: cannot be loaded from {wanted}: {reason}. Give another {otherwise}") from error

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def load_clip(source: ClipSource) -> LoadedClip:
         return LoadedClip(untrained_clip(), CLIP_CONFIG, source)
     config, options = _clip_options(place)
     wanted = _clip_files(place)
+    _require_text_settings(source, config)
     said = explained(f"CLIP {source.architecture}", wanted, "--clip-checkpoint")
     with quiet(), said, NothingRandom():
         network = open_clip.create_model(place.architecture, precision="fp32", weights_only=True, **options)
@@ -84,6 +86,19 @@ def load_clip(source: ClipSource) -> LoadedClip:
             _fill(network, place.checkpoint, held)
     check_finite(network, f"CLIP {source.architecture}, {wanted}", "--clip-checkpoint")
     return LoadedClip(network.eval(), config, source)
+
+
+def _require_text_settings(source: ClipSource, config: dict[str, Any]) -> None:
+    """Refuse a text tower of Hugging Face's whose own configuration is missing: no file or folder of a CLIP has it.
+
+    Raises:
+        WeightsMissing: it is not on this machine and no hub can be reached.
+    """
+    name = config["text_cfg"].get("hf_model_name")
+    if name:
+        what, flag = f"CLIP {source.architecture}", "HF_HOME, as part of a hub's cache"
+        with quiet(), explained(what, f"{name}/config.json", flag, f"text tower's settings ({name})"):
+            import_module("transformers").AutoConfig.from_pretrained(name)
 
 
 def _fill(network: Any, checkpoint: Path, held: dict[str, Tensor]) -> None:
@@ -195,5 +210,6 @@ def clip_tokenizer(source: ClipSource) -> Any:  # open_clip has three unrelated 
         WeightsMissing: it needs files from a hub that cannot be reached.
     """
     name = "" if source.architecture == UNTRAINED else _place_of(source).architecture
-    with quiet(), explained(f"tokenizer of {source.architecture}", "its tokenizer files", "--clip local-dir:FOLDER"):
+    what = f"tokenizer of {source.architecture}"
+    with quiet(), explained(what, "its tokenizer files", "--clip local-dir:FOLDER", "files"):
         return open_clip.get_tokenizer(name)

@@ -364,6 +364,18 @@ def test_without_a_hub_the_error_names_the_file_the_flag_and_the_way_out() -> No
         assert "\n" not in said
 
 
+@pytest.mark.usefixtures("no_hub")
+def test_a_folder_lacks_the_settings_of_hugging_faces_text_towers(tmp_path: Path) -> None:
+    """open_clip saves the weights and the tokenizer there; the tower is made by a configuration of its own."""
+    text = {"hf_model_name": "someone/words", "hf_tokenizer_name": "someone/words", "hf_pooler_type": "mean_pooler"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {**SMALL, "text_cfg": text}}))
+    save_file({"weight": torch.zeros(3)}, tmp_path / "open_clip_model.safetensors")
+    wanted = r"its text tower's settings \(someone/words\) are not on this.*: someone/words/config\.json\. .*HF_HOME"
+    with pytest.raises(WeightsMissing, match=wanted) as caught:
+        load_clip(ClipSource.parse(f"local-dir:{tmp_path}"))
+    assert "open_clip_model.safetensors" not in str(caught.value), "which is there"
+
+
 def test_a_package_that_a_network_needs_is_named() -> None:
     def load() -> None:
         with explained("CLIP x", "its file", "--clip"):
