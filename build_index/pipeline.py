@@ -96,6 +96,8 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
             for file in (earlier.manifest.counts, earlier.manifest.removed):  # which are written anew
                 if file is not None:
                     require_intact(earlier.folder, file)
+        else:
+            notes += _notes_on_weights(encoder.identity)
         identity = msgspec.structs.replace(encoder.identity, concept_prompts=list(config.concept_prompts))
         writer.begin(identity, config.settings())
         intake = Intake(earlier, allowed)
@@ -266,6 +268,22 @@ def _removed_file(writer: IndexWriter, removed: NDArray[np.int64]) -> FileInfo |
     if writer.earlier is not None and len(removed) == len(writer.earlier.removed):
         return writer.earlier.manifest.removed
     return write_array(writer.table_path("removed", "npy"), removed.astype("<i8"))
+
+
+def _notes_on_weights(identity: EncoderIdentity) -> tuple[str, ...]:
+    if identity.checkpoint is None or identity.pretrained is not None:
+        return ()
+    from encoders.identity import source_of  # torch is there already: a network was loaded
+    from encoders.weights import other_weights
+
+    others = other_weights(source_of(identity))
+    if not others:
+        return ()
+    clip, them = identity.architecture, ", ".join(others)
+    return (
+        f"{identity.checkpoint} has no name, so it was given the activation and the pixels that {clip} has by itself; "
+        f"{them} want others: if it is one of them, build again with --clip {clip}/{others[0]} or the like",
+    )
 
 
 def _notes_on_changes(folder: Path, config: BuildConfig, back: int) -> tuple[str, ...]:

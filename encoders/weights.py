@@ -1,7 +1,7 @@
 """Loading a CLIP by its usual name or from local files."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from open_clip.factory import (  # the only ways to a hub model's configuration 
     _find_checkpoint_in_dir,
     _get_hf_config,
 )
+from open_clip.transform import PreprocessCfg
 from torch import Tensor
 
 from encoders.blank import NothingRandom
@@ -171,6 +172,37 @@ def _clip_options(source: ClipSource) -> tuple[dict[str, Any], dict[str, Any]]:
             f"or give --clip-checkpoint FILE"
         )
     return config, options
+
+
+def other_weights(source: ClipSource) -> list[str]:
+    """Published weights of an architecture that want another activation or other pixels than a nameless file gets.
+
+    Weights do not say what they want, but their name does.
+
+    Args:
+        source: of a CLIP that was loaded.
+
+    Returns:
+        Their names; none where the source names its weights, or describes the network itself.
+    """
+    name = source.architecture
+    if source.pretrained is not None or source.checkpoint is None or name not in open_clip.list_models():
+        return []
+    given = _wanted_by(source)
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    return [tag for tag in tags if _wanted_by(replace(source, pretrained=tag)) != given]
+
+
+def _wanted_by(source: ClipSource) -> tuple[Any, ...]:
+    """Whether the activation is QuickGELU, then mean, standard deviation and interpolation of the pixels."""
+    config, options = _clip_options(source)
+    pixels = asdict(PreprocessCfg()) | options.get("force_preprocess_cfg", {})
+    return (
+        bool(config.get("quick_gelu", False)),
+        tuple(pixels["mean"]),
+        tuple(pixels["std"]),
+        pixels["interpolation"],
+    )
 
 
 def _scheme_config(source: ClipSource) -> dict[str, Any]:

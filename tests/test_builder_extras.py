@@ -55,6 +55,19 @@ def said_words(folder: Path) -> dict[str, tuple[str, int]]:
     return {word: (kind, count) for word, kind, count in rows if count}
 
 
+def test_a_file_of_weights_without_a_name_is_noted_where_a_name_would_change_what_is_computed(tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "a.parquet", CAPTIONS)
+    for name, pretrained, noted in (("plain", None, True), ("named", "openai", False)):
+        encoder = LetterCounter()
+        encoder.identity = msgspec.structs.replace(
+            encoder.identity, architecture="ViT-L-14-336", pretrained=pretrained, checkpoint="clip.pt"
+        )
+        notes = build_with(tmp_path, encoder, corpus=(str(captions),), name=name).notes
+        assert len(notes) == noted
+        for note in notes:
+            assert re.search(r"^clip\.pt has no name.*openai want others.*--clip ViT-L-14-336/openai", note)
+
+
 # --- concepts --------------------------------------------------------------------------------------------------------
 
 

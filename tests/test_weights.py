@@ -27,7 +27,7 @@ from encoders.identity import source_of, text_digest
 from encoders.loading import explained
 from encoders.presets import Precision
 from encoders.untrained import SEED, fill_random, untrained_clip, untrained_dino
-from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip
+from encoders.weights import ClipSource, LoadedClip, clip_tokenizer, load_clip, other_weights
 
 ARCHITECTURE = "ViT-S-32-alt"
 """The smallest text tower that open_clip has under a name of its own."""
@@ -292,6 +292,23 @@ def test_a_local_file_keeps_what_its_weights_name_settles(
     assert (pixels["mean"], pixels["std"], pixels["size"]) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), (32, 32))
     same = LoadedClip(small, {**SMALL, "quick_gelu": quick}, loaded.source)
     assert text_digest(loaded) == text_digest(same)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "others"),
+    [
+        ("ViT-B-16", ["openai", "dfn2b", "metaclip_400m", "metaclip_fullcc"]),  # QuickGELU
+        ("ViT-B-16-quickgelu", []),
+        ("MobileCLIP-S1", ["datacompdr"]),  # pixels as they are
+        ("ViT-S-32-alt", []),  # nobody published any
+        ("hf-hub:someone/model", []),
+        ("untrained", []),
+    ],
+)
+def test_a_file_without_a_name_may_want_what_it_does_not_get(architecture: str, others: list[str]) -> None:
+    file = Path("clip.pt")
+    assert other_weights(ClipSource(architecture, None, file)) == others
+    assert other_weights(ClipSource(architecture, "openai", file)) == other_weights(ClipSource(architecture)) == []
 
 
 def test_a_file_that_is_called_like_some_weights(
