@@ -30,10 +30,12 @@ _OFFLINE = Together(_offline)
 
 
 def _resolves(endpoint: str) -> bool:
-    if urllib.request.getproxies():
+    host = urllib.parse.urlsplit(endpoint).hostname or ""
+    proxies = urllib.request.getproxies().keys() - {"no"}  # whom to ask directly is listed as if it were one, too
+    if proxies and not urllib.request.proxy_bypass(host):
         return True  # the proxy resolves names
     try:
-        socket.getaddrinfo(urllib.parse.urlsplit(endpoint).hostname, 443)
+        socket.getaddrinfo(host, 443)
     except OSError:
         return False
     return True

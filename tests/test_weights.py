@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import pickle
+import socket
 import zipfile
 from collections.abc import Callable
 from importlib import import_module
@@ -391,6 +393,31 @@ def test_a_folder_lacks_the_settings_of_hugging_faces_text_towers(tmp_path: Path
     with pytest.raises(WeightsMissing, match=wanted) as caught:
         load_clip(ClipSource.parse(f"local-dir:{tmp_path}"))
     assert "open_clip_model.safetensors" not in str(caught.value), "which is there"
+
+
+@pytest.mark.parametrize(
+    ("settings", "resolves"),
+    [
+        ({}, False),
+        ({"no_proxy": "localhost"}, False),
+        ({"https_proxy": "http://proxy.example:3128"}, True),
+        ({"https_proxy": "http://proxy.example:3128", "no_proxy": ".example"}, False),
+    ],
+)
+def test_names_that_only_a_proxy_knows(
+    settings: dict[str, str],
+    resolves: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def knows_nothing(*_: Any) -> None:
+        raise OSError("Name or service not known")
+
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(socket, "getaddrinfo", knows_nothing)
+    assert hub._resolves("https://hub.example") is resolves
 
 
 def test_a_package_that_a_network_needs_is_named() -> None:
