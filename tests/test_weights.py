@@ -262,9 +262,19 @@ def test_what_is_wrong_with_a_folder_is_said(small: torch.nn.Module, tmp_path: P
         load_clip(source)
 
 
-def test_a_text_tower_that_reads_more_is_not_resampled(small: torch.nn.Module, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("custom_text", [False, True])  # which open_clip names the weights of otherwise
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_text_tower_that_reads_more_is_not_resampled(
+    tmp_path: Path,
+    prefix: str,
+    custom_text: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small", {**SMALL, "custom_text": custom_text})
     longer = {**SMALL, "text_cfg": {**SMALL["text_cfg"], "context_length": 90}}
-    save_file(dict(open_clip.CLIP(**longer).state_dict()), tmp_path / "longer.safetensors")
+    weights = {prefix + name: values for name, values in open_clip.CLIP(**longer).state_dict().items()}
+    save_file(weights, tmp_path / "longer.safetensors")
     with pytest.raises(
         EncoderError, match=r"longer\.safetensors: its text tower reads 90 tokens, .*architecture 77; name"
     ):
