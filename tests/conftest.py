@@ -1,10 +1,13 @@
 """Fakes that can be checked by hand, and small indexes built with them."""
 
 import json
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait sleep: a core serves several processes of tests
 
 import msgspec
 import numpy as np
