@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,40 +127,55 @@ def nobody_pulls_the_plug() -> Iterator[None]:
         yield
 
 
+def built(
+    room: Path,
+    captions: Sequence[str | None],
+    name: str = "corpus",
+    encoder: LetterCounter | None = None,
+    rows_per_part: int = 32_768,
+    limit: int = 0,
+) -> BuildReport:
+    """Write captions to a parquet file and build an index of them in `room`."""
+    corpus = write_captions(room / "captions" / f"{name}.parquet", captions)
+    config = BuildConfig(
+        corpus=(str(corpus),), name=name, out=room / "shards", rows_per_part=rows_per_part, limit=limit
+    )
+    return build(config, lambda _: encoder or LetterCounter())
+
+
 @pytest.fixture
 def build_index_of(tmp_path: Path) -> Builder:
     """A function that writes captions to a parquet file and builds an index of them."""
+    return partial(built, tmp_path)
 
-    def build_it(
-        captions: Sequence[str | None],
-        name: str = "corpus",
-        encoder: LetterCounter | None = None,
-        rows_per_part: int = 32_768,
-        limit: int = 0,
-    ) -> BuildReport:
-        corpus = write_captions(tmp_path / "captions" / f"{name}.parquet", captions)
-        config = BuildConfig(
-            corpus=(str(corpus),), name=name, out=tmp_path / "shards", rows_per_part=rows_per_part, limit=limit
-        )
-        return build(config, lambda _: encoder or LetterCounter())
 
-    return build_it
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index that `folder` is a copy of."""
+    return built(tmp_path_factory.mktemp("once"), SIX, rows_per_part=2).folder
+
+
+@pytest.fixture(scope="session")
+def thinned_once(built_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index that `thinned` is a copy of."""
+    folder = shutil.copytree(built_once, tmp_path_factory.mktemp("thinned") / built_once.name)
+    remove(folder, None, "zebra")
+    return folder
+
+
+@pytest.fixture
+def folder(built_once: Path, tmp_path: Path) -> Path:
+    """A small index in three parts."""
+    return shutil.copytree(built_once, tmp_path / "shards" / built_once.name)
+
+
+@pytest.fixture
+def thinned(thinned_once: Path, tmp_path: Path) -> Path:
+    """An index that has every kind of file there is."""
+    return shutil.copytree(thinned_once, tmp_path / "shards" / thinned_once.name)
 
 
 # What the pocket pair is trained with; torch loads only where a test asks for it.
-
-
-@pytest.fixture
-def folder(build_index_of: Builder) -> Path:
-    """A small index in three parts."""
-    return build_index_of(SIX, rows_per_part=2).folder
-
-
-@pytest.fixture
-def thinned(folder: Path) -> Path:
-    """An index that has every kind of file there is."""
-    remove(folder, None, "zebra")
-    return folder
 
 
 @pytest.fixture(scope="module")
