@@ -3,8 +3,8 @@
 import json
 import os
 import re
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from conftest import write_captions
 from hub import Hub, served
 from PIL import Image
 from safetensors.torch import save_file
+from shell import Shell
 from test_weights import SMALL
 
 from build_index.corpora import CORPORA
@@ -32,22 +33,13 @@ DINO = "vit_tiny_patch16_224.augreg_in21k"
 class Machine:
     """A machine whose hub is ours, and whose cache is empty."""
 
-    def __init__(self, folder: Path, address: str, handler: type[Hub]) -> None:
+    def __init__(self, folder: Path, handler: type[Hub], shell: Shell) -> None:
         self.folder, self.hub, self.handler = folder, folder / "hub", handler
-        self._settings = {"HF_ENDPOINT": address, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
+        self._shell = shell
 
     def run(self, *command: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
         """Run one of our commands."""
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        path = os.pathsep.join([str(Path(__file__).parent.parent), inherited.get("PYTHONPATH", "")])
-        answer = subprocess.run(
-            [sys.executable, "-m", *command],
-            env=inherited | self._settings | {"PYTHONPATH": path},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        answer = self._shell.run(*command, folder=self.folder)
         assert answer.returncode == exits, answer.stderr
         return answer
 
@@ -57,11 +49,27 @@ class Machine:
         return opened.captions(range(opened.manifest.rows))
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[type[Hub], Shell, Path]]:
+    """A hub, commands that know no other, and their cache."""
+    cache = tmp_path_factory.mktemp("cache")
+    with served(cache) as (address, handler):
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        settings = {"HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1"}
+        path = os.pathsep.join([str(Path(__file__).parent.parent), inherited.get("PYTHONPATH", "")])
+        shell = Shell(inherited | settings | {"PYTHONPATH": path})
+        yield handler, shell, cache
+        shell.close()
+
+
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
-    (tmp_path / "hub").mkdir()
-    with served(tmp_path / "hub") as (address, handler):
-        yield Machine(tmp_path, address, handler)
+def machine(tmp_path: Path, network: tuple[type[Hub], Shell, Path]) -> Machine:
+    handler, shell, cache = network
+    for kept in cache.iterdir():
+        shutil.rmtree(kept)
+    handler.root, handler.lost = tmp_path / "hub", range(0)
+    handler.root.mkdir()
+    return Machine(tmp_path, handler, shell)
 
 
 def place_of(pattern: str, root: Path) -> Path:
