@@ -267,47 +267,45 @@ def server() -> Iterator[str]:
     listening.server_close()
 
 
-def test_downloads_say_what_could_not_be_had(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloads, "TIMEOUT", 1)
-    monkeypatch.setattr(downloads, "RETRIES", 0)
-    names = ["good.png", "missing.png", "lies.png", "half.png", "slow.png", "also%20good.png"]
-    table = tmp_path / "urls.parquet"
-    pq.write_table(pa.table({"URL": [f"{server}/{name}" for name in names], "caption": names}), table)
-    assert is_url_table(table)
-    refused = download(table, tmp_path / "labels-pictures")
-    said = {line.partition(": ")[0].rpartition("/")[2]: line for line in refused}
-    assert set(said) == {"missing.png", "slow.png"}
-    assert "404" in said["missing.png"]
-    files = {file.name: file for file in find_pictures(tmp_path / "labels-pictures", tmp_path / "labels")}
-    assert list(files) == [f"00000/00000000{place}.jpg" for place in (0, 2, 3, 5)]
-    for place, seed in ((0, 1), (5, 2)):
-        np.testing.assert_array_equal(files[f"00000/00000000{place}.jpg"].read(), picture(seed))
-    for place in (2, 3):  # the page that says it is a picture, and half of one
-        with pytest.raises(PictureError):
-            files[f"00000/00000000{place}.jpg"].read()
-
-
-def test_parts_are_downloaded_anew_where_urls_changed_or_none_was_had(
+def test_downloads_say_what_could_not_be_had_and_parts_are_made_anew_where_urls_changed_or_none_was_had(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(downloads, "TIMEOUT", 1)
     monkeypatch.setattr(downloads, "RETRIES", 0)
     monkeypatch.setattr(downloads, "URLS_PER_PART", 2)
     monkeypatch.setattr(Misbehaving, "asked", Counter())
-    table, folder = tmp_path / "urls.txt", tmp_path / "labels-pictures"
+    table, folder = tmp_path / "urls.parquet", tmp_path / "labels-pictures"
 
-    def downloaded(*names: str) -> dict[str, int]:
-        table.write_text("".join(f"{server}/{name}\n" for name in names))
-        download(table, folder)
+    def times() -> dict[str, int]:
         return {file.relative_to(folder).as_posix(): file.stat().st_mtime_ns for file in folder.rglob("*.jpg")}
 
-    kept, failed = ("good.png?1,2", "missing.png"), ("later.png", "missing.png")
-    before = downloaded(*kept, *failed, "good.png?3", "good.png?4", "good.png?5")
-    assert set(before) == {"00000/000000.jpg", "00002/000020.jpg", "00002/000021.jpg", "00003/000030.jpg"}
-    (folder / "00003/notes.txt").write_text("somebody's")
-    after = downloaded(*kept, *failed, "also%20good.png", "good.png?4")
-    assert set(after) == {"00000/000000.jpg", "00001/000010.jpg", "00002/000020.jpg", "00002/000021.jpg"}
-    assert after["00000/000000.jpg"] == before["00000/000000.jpg"]  # not once more
-    assert (folder / "00003/notes.txt").exists()
+    kept, failed, odd = ("good.png?1,2", "missing.png"), ("later.png", "slow.png"), ("lies.png", "half.png")
+    names = [*kept, *failed, "good.png?3", "good.png?4", *odd, "also%20good.png"]
+    pq.write_table(pa.table({"URL": [f"{server}/{name}" for name in names], "caption": names}), table)
+    assert is_url_table(table)
+    refused = download(table, folder)
+    said = {line.partition(": ")[0].rpartition("/")[2]: line for line in refused}
+    assert set(said) == {"missing.png", *failed}
+    assert "404" in said["missing.png"]
+    files = {file.name: file for file in find_pictures(folder, tmp_path / "labels")}
+    assert list(files) == [f"0000{place // 2}/0000{place // 2}{place % 2}.jpg" for place in (0, 4, 5, 6, 7, 8)]
+    for name, seed in (("00000/000000.jpg", 1), ("00002/000021.jpg", 1), ("00004/000040.jpg", 2)):
+        np.testing.assert_array_equal(files[name].read(), picture(seed))
+    for name in ("00003/000030.jpg", "00003/000031.jpg"):  # the page that says it is a picture, and half of one
+        with pytest.raises(PictureError):
+            files[name].read()
+
+    before, table = times(), tmp_path / "urls.txt"
+    (folder / "00004/notes.txt").write_text("somebody's")
+    urls = [*kept, *failed, "also%20good.png", "good.png?4", *odd]
+    table.write_text("".join(f"{server}/{name}\n" for name in urls))
+    download(table, folder)
+    after = times()
+    assert set(after) == set(before) - {"00004/000040.jpg"} | {"00001/000010.jpg"}
+    for name in ("00000/000000.jpg", "00003/000030.jpg"):
+        assert after[name] == before[name]  # not once more
+    assert (folder / "00004/notes.txt").exists()
+    np.testing.assert_array_equal(load_picture(folder / "00001/000010.jpg"), picture(5))
     np.testing.assert_array_equal(load_picture(folder / "00002/000020.jpg"), picture(2))
 
 

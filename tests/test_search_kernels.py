@@ -239,7 +239,7 @@ LONG_VECTORS = has(cpu_target.target_context, "avx2", "avx512f")
 def test_every_processor_finds_the_same(tmp_path: Path, processor: dict[str, str]) -> None:
     """Those without the instructions for four products, that is; this file's other tests run on them as well."""
     environment = {**os.environ, **processor, "NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist"]
     tests = [f"{__file__}::{name}" for name in ("test_products_are_exact", "test_the_highest_of_every_block")]
     tests.append(f"{__file__}::test_looking_finds_what_is_high_enough_three_times")
     ran = subprocess.run([*command, *tests], env=environment, capture_output=True, text=True, check=False)
