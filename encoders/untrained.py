@@ -11,6 +11,8 @@ import timm
 import torch
 from open_clip import CLIP
 
+from encoders.blank import NothingRandom
+
 SEED = 2403_11197
 
 CLIP_CONFIG: dict[str, Any] = {
@@ -26,16 +28,18 @@ DINO_SHAPE: dict[str, Any] = {"embed_dim": 96, "depth": 4, "num_heads": 3}
 
 def untrained_clip() -> torch.nn.Module:
     """CLIP with random weights."""
-    network = CLIP(**CLIP_CONFIG)
+    with NothingRandom():
+        network = CLIP(**CLIP_CONFIG)
     fill_random(network)
     return network.eval()
 
 
 def untrained_dino() -> torch.nn.Module:
     """DINOv2 ViT with four registers and random weights."""
-    network: torch.nn.Module = timm.create_model(
-        DINO_ARCHITECTURE, pretrained=False, num_classes=0, dynamic_img_size=True, **DINO_SHAPE
-    )
+    with NothingRandom():
+        network: torch.nn.Module = timm.create_model(
+            DINO_ARCHITECTURE, pretrained=False, num_classes=0, dynamic_img_size=True, **DINO_SHAPE
+        )
     fill_random(network)
     return network.eval()
 
