@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -124,6 +125,39 @@ def nobody_pulls_the_plug() -> Iterator[None]:
     """No test of this process waits until its files are on the disk; what a killed process wrote is there as well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untrained_networks_are_drawn_once() -> Iterator[None]:
+    """The preset's random weights, and CLIP's tokenizer: both take as long as all else that labels a small picture."""
+    if "encoders.untrained" not in sys.modules:
+        yield
+        return
+    from open_clip.tokenizer import SimpleTokenizer
+
+    from encoders import untrained
+
+    fill, drawn = untrained.fill_random, dict[type, dict[str, Any]]()
+    make, made = SimpleTokenizer.__init__, dict[str, dict[str, Any]]()
+
+    def fill_once(network: Any) -> None:
+        if type(network) in drawn:
+            network.load_state_dict(drawn[type(network)])
+        else:
+            fill(network)
+            drawn[type(network)] = {name: value.clone() for name, value in network.state_dict().items()}
+
+    def make_once(self: Any, *arguments: Any, **options: Any) -> None:
+        told = repr((arguments, sorted(options.items())))
+        if told not in made:
+            make(self, *arguments, **options)
+            made[told] = dict(vars(self))
+        vars(self).update(made[told])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(untrained, "fill_random", fill_once)
+        patch.setattr(SimpleTokenizer, "__init__", make_once)
         yield
 
 
