@@ -133,6 +133,9 @@ def test_mean_iou_is_that_of_scikit_learn(case: tuple[Map, Map, NDArray[np.int64
     np.testing.assert_allclose(ious[np.isfinite(ious)], expected, rtol=1e-12)
     assert mean_iou(matrix) == pytest.approx(expected.mean())
     assert pixel_accuracy(matrix) == pytest.approx(metrics.accuracy_score(stands, said))
+    either = np.union1d(stands, said[said != UNKNOWN_CLASS])
+    expected = metrics.jaccard_score(stands, said, labels=either, average="macro", zero_division=0)
+    assert mean_iou_of_union(matrix) == pytest.approx(expected)
 
 
 def test_mean_iou_of_union_is_that_of_torchmetrics() -> None:

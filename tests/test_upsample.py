@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from segmenter import upsample
 from segmenter.grid import area_weights, cell_shares, grid_weights
 from segmenter.segments import Segments, relabel
-from segmenter.upsample import axis_weights, nearest_labels, upsample_argmax
+from segmenter.upsample import BAND_PIXELS, axis_weights, bands, nearest_labels, upsample_argmax
 
 Floats = npt.NDArray[np.float32]
 
@@ -148,6 +148,11 @@ def test_adjoint_is_the_gradient_of_torch(size: tuple[int, int, int, int]) -> No
         mask = torch.from_numpy(segments.mask(number))
         (gradient,) = torch.autograd.grad(lifted[0, 0][mask].sum(), grid, retain_graph=True)
         np.testing.assert_allclose(weights, gradient[0, 0].numpy(), rtol=1e-5, atol=1e-4)
+
+
+def test_bands_hold_as_many_rows_as_are_worked_on_at_a_time() -> None:
+    assert [(band.start, band.stop) for band in bands(10, BAND_PIXELS // 4)] == [(0, 4), (4, 8), (8, 10)]
+    assert [(band.start, band.stop) for band in bands(2, 2 * BAND_PIXELS)] == [(0, 1), (1, 2)]
 
 
 @pytest.mark.parametrize("band_pixels", [1, 50, 1 << 30])
