@@ -77,7 +77,9 @@ class BuildConfig:
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda (all GPUs), or some: cuda:0,cuda:1"})
     precision: Precision = field(
         default=Precision.AUTO,
-        metadata={"help": "of the text encoder; auto: bf16 on GPUs that have it, int16 where AVX2 is all, else fp32"},
+        metadata={
+            "help": "of the text encoder; auto: bf16 where the hardware has it, int16 where AVX2 is all, else fp32"
+        },
     )
     limit: int = field(default=0, metadata={"help": "stop after this many rows of captions; 0 means all"})
     rows_per_part: int = field(

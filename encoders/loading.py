@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
+from numba.core.registry import cpu_target
 
 from encoders import panel_linear
+from encoders.compiling import has
 from encoders.errors import EncoderError, WeightsMissing
 from encoders.hub import offline_where_no_hub_resolves
 from encoders.panel_rows import Numbers
@@ -157,10 +159,10 @@ def pick_devices(device: str) -> list[str]:
 def pick_precision(precision: Precision, *devices: str) -> Precision:
     """The precision that is computed in, where a user left it open or asked for what there is not.
 
-    `auto` is bfloat16 if all GPUs have it, integers on processors that gain by them, and float32 elsewhere: indexes
-    hold float16 vectors, and those of the three differ by little more than float16 rounds off. On processors that have
-    bfloat16 float32 stays the choice, because it is nearer to what others have. Processors that would have to imitate
-    bfloat16, ten times slower than float32, take integers for it, too.
+    `auto` is bfloat16 where all GPUs, or the processor, multiply it (AVX-512 or AMX), integers on processors that gain
+    by them, and float32 elsewhere. Sums, norms and residuals are float32 in any case, and bfloat16 changes a tenth as
+    many of a query's neighbours as the search may miss. Processors that would have to imitate bfloat16, ten times
+    slower than float32, take integers for it, too.
 
     Raises:
         EncoderError: integers were asked for, and there is no way to multiply them.
@@ -174,5 +176,10 @@ def pick_precision(precision: Precision, *devices: str) -> Precision:
         return Precision.INT16
     if precision is not Precision.AUTO:
         return precision
-    native = all(name.startswith("cuda") and torch.cuda.get_device_capability(name)[0] >= 8 for name in devices)
-    return Precision.BF16 if native else Precision.FP32
+    return Precision.BF16 if all(map(_multiplies_bfloat16, devices)) else Precision.FP32
+
+
+def _multiplies_bfloat16(device: str) -> bool:
+    if device == "cpu":
+        return has(cpu_target.target_context, "avx512bf16")
+    return device.startswith("cuda") and torch.cuda.get_device_capability(device)[0] >= 8

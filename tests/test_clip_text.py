@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from open_clip import CLIP, CoCa, CustomTextCLIP
 from transformers import BertConfig, M2M100Config, MT5Config, RobertaConfig, XLMRobertaConfig
 
-from encoders import causal_text, clip_text, fused_linear, packed_linear, panel_linear, path_attention
+from encoders import causal_text, clip_text, fused_linear, loading, packed_linear, panel_linear, path_attention
 from encoders.causal_text import CausalText, understands
 from encoders.clip_text import ClipText, TreeTower, batches, text_lengths, trims_exactly
 from encoders.errors import EncoderError
@@ -386,22 +386,26 @@ def test_towers_that_do_not_fit_are_computed_in_float32(load: Load, name: str) -
 
 
 @pytest.mark.parametrize(
-    ("gains", "asked", "got"),
+    ("features", "asked", "got"),
     [
-        (True, Precision.AUTO, Precision.INT16),
-        (True, Precision.BF16, Precision.INT16),
-        (True, Precision.FP32, Precision.FP32),
-        (False, Precision.AUTO, Precision.FP32),
-        (False, Precision.BF16, Precision.BF16),
+        ({"avx2"}, Precision.AUTO, Precision.INT16),
+        ({"avx2"}, Precision.BF16, Precision.INT16),
+        ({"avx2"}, Precision.FP32, Precision.FP32),
+        ({"avx2", "avx512f"}, Precision.AUTO, Precision.FP32),
+        ({"avx2", "avx512f"}, Precision.BF16, Precision.BF16),
+        ({"avx2", "avx512f", "avx512bf16"}, Precision.AUTO, Precision.BF16),
+        ({"avx2", "avx512f", "avx512bf16"}, Precision.FP32, Precision.FP32),
+        ({"neon"}, Precision.AUTO, Precision.FP32),
     ],
 )
 def test_the_precision_that_a_processor_gets(
-    gains: bool,  # noqa: FBT001
+    features: set[str],
     asked: Precision,
     got: Precision,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(panel_linear, "worthwhile", lambda _: gains)
+    monkeypatch.setattr(panel_linear, "worthwhile", lambda _: "avx2" in features and "avx512f" not in features)
+    monkeypatch.setattr(loading, "has", lambda _, feature: feature in features)
     assert pick_precision(asked, "cpu") is got
 
 

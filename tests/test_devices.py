@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from encoders import loading
 from encoders.errors import EncoderError
 from encoders.loading import pick_device, pick_devices, pick_precision
 from encoders.presets import Precision
@@ -86,5 +87,6 @@ def test_no_gpu_for_whoever_leaves_it_open(two: pytest.MonkeyPatch) -> None:
     ("devices", "got"),
     [(["cuda:0"], Precision.BF16), (["cuda:0", "cuda:1"], Precision.FP32), (["cuda:0", "cpu"], Precision.FP32)],
 )
-def test_all_devices_compute_alike(devices: list[str], got: Precision) -> None:
+def test_all_devices_compute_alike(devices: list[str], got: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "has", lambda *_: False)  # the processor
     assert pick_precision(Precision.AUTO, *devices) is got
