@@ -6,6 +6,7 @@ books are the same. No caption is embedded, and no word that one of the indexes 
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from build_index.concept_stage import Report, embed_concepts, write_concepts
 from build_index.config import BuildConfig
 from build_index.encoding import TextEncoder
+from build_index.export import export_cased
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
-from build_index.rewriting import require_intact_concepts, rewrite_parts
+from build_index.rewriting import books_together, require_intact_concepts, rewrite_parts
 from shards import Index, IndexWriter, NoIndex, ShardError, open_index
 from shards.manifest import digest
 from shards.reader import index_folders
@@ -30,21 +32,35 @@ def merge(config: BuildConfig, load_encoder: Callable[[], TextEncoder] | None = 
         load_encoder: makes the text encoder of these indexes; called only if there are words to embed.
 
     Raises:
-        ShardError: there is an index already where this one is to be, one of the others cannot be read, or they do not
-            go together.
+        ShardError: there is an index of something else where this one is to be, one of the others cannot be read, or
+            they do not go together.
         EncoderError: the text encoder is needed and cannot be loaded.
     """
     indexes = _opened(config)
     like, encoder = indexes[0], indexes[0].manifest.encoder
     with IndexWriter(config.out / config.name) as writer:
         if writer.earlier is not None:
-            raise ShardError(f"{writer.folder}: an index is here already; give another --name, or delete it")
+            return _made_before(writer.earlier, indexes, config)
         writer.begin(encoder, _digest(indexes))
         parts, books = rewrite_parts(indexes, writer)
         words = KnownWords(indexes, load_encoder or partial(load_encoder_of, config, like))
         concepts, _ = write_concepts(writer, words, parts, config.least_captions, books.removed)
         manifest = finish(writer, kind_of(encoder, config, like), parts, concepts, books, config)
     return BuildReport(writer.folder, manifest, 0, words.embedded, merged=len(indexes))
+
+
+def _made_before(earlier: Index, indexes: Sequence[Index], config: BuildConfig) -> BuildReport:
+    """Nothing to do but the export, where an earlier run made the same, and was killed, perhaps, before it was done.
+
+    Raises:
+        ShardError: it is another index.
+    """
+    content = earlier.manifest
+    if (content.sources, content.tally) != books_together(indexes, content.tally.kept):
+        raise ShardError(f"{earlier.folder}: an index is here already; give another --name, or delete it")
+    if config.export:
+        export_cased(earlier)
+    return BuildReport(earlier.folder, content)
 
 
 class KnownWords:
@@ -101,7 +117,7 @@ def _opened(config: BuildConfig) -> list[Index]:
         ShardError: there are not two, or their vectors cannot be compared.
         NoIndex: nothing would be in the new index.
     """
-    folders = dict.fromkeys(folder.resolve() for path in config.merge for folder in index_folders(path))
+    folders = dict.fromkeys(folder.resolve() for path in config.merge for folder in _meant(path, config))
     indexes = [open_index(folder) for folder in folders]
     if len(indexes) < 2:
         raise ShardError(f"--merge {' '.join(map(str, config.merge))}: one index, where several were expected")
@@ -119,6 +135,12 @@ def _opened(config: BuildConfig) -> list[Index]:
         names = ", ".join(str(index.folder) for index in indexes)
         raise NoIndex(f"every caption of {names} was removed; nothing is left to merge")
     return indexes
+
+
+def _meant(path: Path, config: BuildConfig) -> list[Path]:
+    """The indexes that a path means; of a folder, all but the one that an earlier run made of them there."""
+    folders, made = index_folders(path), config.out / config.name
+    return folders if folders == [path] else [folder for folder in folders if folder.resolve() != made.resolve()]
 
 
 def _digest(indexes: Sequence[Index]) -> str:

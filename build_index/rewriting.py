@@ -80,7 +80,7 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
         ShardDamaged: a file of one of the indexes is not what its manifest says.
     """
     gathered = _Gathered(writer)
-    sources: list[SourceInfo] = []
+    source_count = 0
     seen, counts = SeenCaptions(), Counts(np.zeros(0, np.uint32))
     with progress("captions", "rows", sum(index.manifest.rows for index in indexes)) as bar:
         for index in indexes:
@@ -95,13 +95,22 @@ def rewrite_parts(indexes: Sequence[Index], writer: IndexWriter) -> tuple[list[P
                 rows, fresh = seen.assign(table["hash"].to_pylist())
                 counts.add(rows, meetings[part.first_row : part.first_row + part.rows][keep])
                 if any(fresh):
-                    table = _renumbered(table.filter(fresh), gathered.rows, len(sources) + numbers)
+                    table = _renumbered(table.filter(fresh), gathered.rows, source_count + numbers)
                     gathered.add(table, index.part_vectors(number)[keep][fresh])
                 bar.update(part.rows)
-            sources += [info for info, to in zip(index.manifest.sources, numbers, strict=True) if to >= 0]
+            source_count += int((numbers >= 0).sum())
     gathered.write()
-    tally = _added([_without_removed(index) for index in indexes], len(seen))
+    sources, tally = books_together(indexes, len(seen))
     return gathered.parts, Books(counts.array(), tally, sources, removed=np.zeros(0, np.int64))
+
+
+def books_together(indexes: Sequence[Index], kept: int) -> tuple[list[SourceInfo], Tally]:
+    """Sources and tally of the index that others are made into, of which `kept` captions are left."""
+    sources: list[SourceInfo] = []
+    for index in indexes:
+        numbers = _source_numbers(index)
+        sources += [info for info, to in zip(index.manifest.sources, numbers, strict=True) if to >= 0]
+    return sources, _added([_without_removed(index) for index in indexes], kept)
 
 
 def require_intact_concepts(index: Index) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from conftest import Crash, LetterCounter, write_captions
@@ -143,6 +144,25 @@ def test_a_merge_that_was_killed_is_begun_again(tmp_path: Path, monkeypatch: pyt
     assert not (whole / "plan.json").exists()
 
 
+def test_a_merge_that_was_killed_before_its_export_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    share(tmp_path, 0)
+    remove(share(tmp_path, 1).folder, None, "windmill")
+    into = tmp_path / "shards"  # beside those that it is made of, of which it is none
+    with monkeypatch.context() as patch:
+        patch.setattr("build_index.pipeline.export_cased", crash)
+        with pytest.raises(Crash):
+            merged(tmp_path, out=into, export="cased")
+    whole = open_index(into / "all")
+    assert not (whole.folder / "cased").exists()
+    report = merged(tmp_path, out=into, export="cased")
+    assert (report.manifest, report.merged) == (whole.manifest, 0)
+    assert faiss.read_index(str(whole.folder / "cased" / "text.index")).ntotal == whole.manifest.rows
+    assert merged(tmp_path, out=into).manifest == whole.manifest
+    share(tmp_path, 2)
+    with pytest.raises(ShardError, match="shards/all: an index is here already; give another --name"):
+        merged(tmp_path, out=into)
+
+
 @pytest.mark.parametrize("name", ["vectors-00000.npy", "concept-vectors-00000.npy", "counts.0001.npy"])
 def test_damage_is_not_made_sound_by_merging(tmp_path: Path, name: str) -> None:
     share(tmp_path, 0)
@@ -198,5 +218,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.chdir(tmp_path)
     assert main(["--merge", "shards/share-0", "shards/share-1", "--name", "all"]) == 0
     assert "shards/all: 6 captions of 2 indexes, 0 embedded now" in capsys.readouterr().out
-    assert main(["--merge", "shards", "--name", "all"]) == 2  # it is one of them now
+    assert main(["--merge", "shards", "--name", "all"]) == 0
+    assert "shards/all: nothing new; 6 captions as before" in capsys.readouterr().out
+    share(tmp_path, 2)
+    assert main(["--merge", "shards", "--name", "all"]) == 2
     assert "shards/all: an index is here already" in capsys.readouterr().err
