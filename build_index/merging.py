@@ -4,7 +4,8 @@ The result is what one build of all sources would have made, but for the cuts be
 books are the same. No caption is embedded, and no word that one of the indexes has a vector for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from build_index.export import export_cased
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
 from build_index.rewriting import books_together, require_intact_concepts, rewrite_parts
 from shards import Index, IndexWriter, NoIndex, ShardError, open_index
-from shards.manifest import digest
+from shards.manifest import digest, load
 from shards.reader import index_folders
 
 
@@ -42,9 +43,10 @@ def merge(config: BuildConfig, load_encoder: Callable[[], TextEncoder] | None = 
         if writer.earlier is not None:
             return _made_before(writer.earlier, indexes, config)
         writer.begin(encoder, _digest(indexes))
-        parts, books = rewrite_parts(indexes, writer)
-        words = KnownWords(indexes, load_encoder or partial(load_encoder_of, config, like))
-        concepts, _ = write_concepts(writer, words, parts, config.least_captions, books.removed)
+        with _said_if_changed(indexes, writer):
+            parts, books = rewrite_parts(indexes, writer)
+            words = KnownWords(indexes, load_encoder or partial(load_encoder_of, config, like))
+            concepts, _ = write_concepts(writer, words, parts, config.least_captions, books.removed)
         manifest = finish(writer, kind_of(encoder, config, like), parts, concepts, books, config)
     return BuildReport(writer.folder, manifest, 0, words.embedded, merged=len(indexes))
 
@@ -61,6 +63,33 @@ def _made_before(earlier: Index, indexes: Sequence[Index], config: BuildConfig) 
     if config.export:
         export_cased(earlier)
     return BuildReport(earlier.folder, content)
+
+
+@contextmanager
+def _said_if_changed(indexes: Sequence[Index], writer: IndexWriter) -> Iterator[None]:
+    """Where an index cannot be read any more since another program wrote in its folder, say so: it is not damaged.
+
+    Raises:
+        ShardError: as it was, or that an index was changed; what was begun is of no use then.
+    """
+    try:
+        yield
+    except ShardError as error:
+        for index in indexes:
+            if not _is_as_opened(index):
+                writer.give_up()
+                raise ShardError(
+                    f"{index.folder}: changed while it was merged; run the same command again, with nothing else at "
+                    "work there"
+                ) from error
+        raise
+
+
+def _is_as_opened(index: Index) -> bool:
+    try:
+        return load(index.folder).digest == index.manifest.digest
+    except ShardError:  # away, between the renames of a compaction
+        return False
 
 
 class KnownWords:

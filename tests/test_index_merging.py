@@ -1,5 +1,6 @@
 """Indexes that were built side by side made into one: as one build of all their sources would have been."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from test_builder_extras import CAPTIONS, build_with, flip, said_words
 
 from build_index import pipeline
 from build_index.__main__ import main
+from build_index.compact import compact
 from build_index.config import BuildConfig
 from build_index.merging import merge
 from build_index.pipeline import BuildReport
+from build_index.rewriting import rewrite_parts
 from encoders.presets import PresetName
 from shards import EncoderMismatch, Index, NoIndex, PlanConflict, ShardDamaged, ShardError, open_index, verify
 from shards.removal import remove
@@ -161,6 +164,35 @@ def test_a_merge_that_was_killed_before_its_export_makes_it(tmp_path: Path, monk
     share(tmp_path, 2)
     with pytest.raises(ShardError, match="shards/all: an index is here already; give another --name"):
         merged(tmp_path, out=into)
+
+
+def append_to(folder: Path) -> None:
+    more = write_captions(folder.parents[1] / "more.parquet", ["a zebra"])
+    build_with(folder.parents[1], append=(str(more),), name=folder.name)
+
+
+def remove_from(folder: Path) -> None:
+    remove(folder, None, "pisa")
+
+
+@pytest.mark.parametrize("change", [append_to, remove_from, compact])
+def test_an_index_that_is_changed_meanwhile_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    share(tmp_path, 0)
+    folder = share(tmp_path, 1).folder
+    remove(folder, None, "windmill")
+
+    def changed_first(*arguments: Any) -> Any:
+        change(folder)
+        return rewrite_parts(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("build_index.merging.rewrite_parts", changed_first)
+        with pytest.raises(ShardError, match=f"^{folder}: changed while it was merged; run the same command again"):
+            merged(tmp_path)
+    both = merged(tmp_path).manifest  # of what is there by now
+    assert both.tally.read == sum(open_index(folder.parent / f"share-{n}").manifest.tally.read for n in range(2))
 
 
 @pytest.mark.parametrize("name", ["vectors-00000.npy", "concept-vectors-00000.npy", "counts.0001.npy"])
