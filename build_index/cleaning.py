@@ -19,6 +19,7 @@ class Refusal(Enum):
     NOT_TEXT = "not text"
     EMPTY = "empty"
     NO_NAME = "no name"
+    NO_LABEL = "never a label"
     TOO_LONG = f"longer than {MAX_CHARACTERS} characters"
     DAMAGED = "damaged"
     MORE_COLUMNS = "more columns than the first row"
@@ -66,10 +67,14 @@ def clean(raw: object) -> str | Refusal:
 def clean_word(raw: object) -> str | Refusal:
     """Normalise one line of a word list: underscores are spaces, and what stands in brackets says which sense it is.
 
+    Refused are words about pictures themselves, letters, and names longer than a label: nothing can be called so.
+
     >>> clean_word("golden_retriever"), clean_word("bat_(animal)"), clean_word("0: tench, Tinca tinca")
     ('golden retriever', 'bat', 'tench, Tinca tinca')
     >>> clean_word("n01440764")
     <Refusal.NO_NAME: 'no name'>
+    >>> clean_word("background")
+    <Refusal.NO_LABEL: 'never a label'>
     """
     if not isinstance(raw, str) or len(raw) > MAX_CHARACTERS:
         return clean(raw)
@@ -80,7 +85,11 @@ def clean_word(raw: object) -> str | Refusal:
     if isinstance(name, Refusal):
         return Refusal.NO_NAME
     word = _SPACE.sub(" ", _SENSE.sub(" ", name.replace("_", " "))).strip()
-    return word if _WORD.search(word) else Refusal.EMPTY
+    if not _WORD.search(word):
+        return Refusal.EMPTY
+    from build_index.concepts import word_list_concept  # with the lexicons, which captions alone do not need here
+
+    return word if word_list_concept(word) else Refusal.NO_LABEL
 
 
 def _mend(raw: str) -> str | None:

@@ -12,7 +12,7 @@ from build_index.search_index.options import SearchOptions
 from encoders.presets import Precision, PresetName
 from shards import layout
 
-CLEANING = 2
+CLEANING = 3
 """Version of the rules in `cleaning.py` and `word_lines.py`: other rules give other captions, so a build of one cannot
 continue another."""
 

@@ -152,6 +152,12 @@ def test_a_line_without_a_name_is_refused(line: str) -> None:
     assert clean_word(line) is Refusal.NO_NAME
 
 
+@pytest.mark.parametrize("line", ["photo", "background", "1: background", "a", "word " * 20])
+def test_a_name_that_nothing_can_be_called_is_refused(line: str) -> None:
+    """It would be kept as a caption without a word, and nobody would know."""
+    assert clean_word(line) is Refusal.NO_LABEL
+
+
 @given(st.text() | st.from_regex(r"[n/#\d\t .:'\"a-z_]{0,30}", fullmatch=True))
 def test_the_name_in_a_line_is_found_once_and_for_all(line: str) -> None:
     name = clean_word(line)

@@ -485,6 +485,8 @@ def test_concepts_come_in_order_of_appearance(parts: list[str]) -> None:
         ("cafe\u0301", Concept("café", NOUN)),
         ("jack-o'-lantern", Concept("jack-o'-lantern", NOUN)),
         ("Gruppe", Concept("gruppe", NOUN)),
+        ("24/7 shop, kiosk", Concept("24/7 shop", PHRASE)),
+        ("\u732b", Concept("\u732b", NOUN)),  # a cat, in Chinese
         ("", None),
         ("   ", None),
         ("12", None),
@@ -502,7 +504,8 @@ def test_any_line_of_a_word_list(line: str) -> None:
     concept = word_list_concept(line)
     if concept is not None:
         assert concept.text == concept.text.lower() == unicodedata.normalize("NFC", concept.text)
-        assert 1 < len(concept.text) <= MAX_CHARACTERS
+        assert len(concept.text) > 1 or concept.text >= "\u2e80"
+        assert len(concept.text) <= MAX_CHARACTERS
 
 
 # --- the gold file

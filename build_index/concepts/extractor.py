@@ -168,9 +168,14 @@ def _without_lone_names(parts: str, names: list[Span]) -> str:
     return "".join(letters)
 
 
+def _is_a_letter(text: str) -> bool:
+    """Whether a text is one letter of an alphabet; one sign of Chinese may be a word."""
+    return len(text) == 1 and text < "\u2e80"
+
+
 _SENSE = re.compile(r"_?\([^()]*\)")  # LVIS: "bat_(animal)"
-_NEXT_NAME = re.compile(  # "dog, domestic dog"; "dog: a mammal", but "Star Wars: A New Hope"
-    r"[,;/|\t]|:\s+(?=[a-z])|\s[-\u2013\u2014]\s(?=(?:an?|the|any|one)\s)"
+_NEXT_NAME = re.compile(  # "dog, domestic dog", but "24/7 shop"; "dog: a mammal", but "Star Wars: A New Hope"
+    r"[;|\t]|(?<!\d)[,/]|[,/](?!\d)|:\s+(?=[a-z])|\s[-\u2013\u2014]\s(?=(?:an?|the|any|one)\s)"
 )
 
 
@@ -190,7 +195,7 @@ def word_list_concept(line: str) -> Concept | None:
     first = _NEXT_NAME.split(_SENSE.sub("", line[: 4 * MAX_CHARACTERS]).strip())[0]
     words = first.replace("_", " ").split()
     text = unicodedata.normalize("NFC", " ".join(words).lower())
-    if not 1 < len(text) <= MAX_CHARACTERS or not any(letter.isalpha() for letter in text) or text in MEDIUM:
+    if len(text) > MAX_CHARACTERS or text in MEDIUM or not any(map(str.isalpha, text)) or _is_a_letter(text):
         return None
     if len(words) == 1:
         return Concept(text, ConceptKind.NOUN)
