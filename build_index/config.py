@@ -34,6 +34,7 @@ class BuildConfig:
         metadata={
             "help": "preset (demo, cc3m, coco, …), file, ./folder, glob or URL; repeatable",
             "metavar": "CORPUS",
+            "strays": "captions are given with a flag, --corpus {}",
         },
     )
     append: tuple[str, ...] = field(

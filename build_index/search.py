@@ -13,7 +13,14 @@ class SearchConfig:
     """Find the captions of an index that are nearest to a text."""
 
     index: Path = field(metadata={"help": "an index, or a folder of them", "positional": True, "metavar": "INDEX"})
-    text: str = field(metadata={"help": "what to look for", "positional": True, "metavar": "TEXT"})
+    text: str = field(
+        metadata={
+            "help": "what to look for",
+            "positional": True,
+            "metavar": "TEXT",
+            "strays": 'a text of several words goes in quotes, "… {}"',
+        }
+    )
     k: int = field(default=10, metadata={"help": "captions to show"})
     clip_checkpoint: Path | None = field(default=None, metadata={"help": "the CLIP's weights in a local file"})
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})

@@ -111,6 +111,7 @@ class LabelConfig(LabelerConfig):
             "help": "pictures, folders of them (recursive), a glob, a webdataset tar, a .txt of paths (- for "
             "standard input), or a .csv, .tsv, .parquet or .txt of URLs, which are downloaded first",
             "positional": True,
+            "metavar": "PICTURES",
         }
     )
     out: Path = field(default=Path("labels"), metadata={"help": "writes OUT/<relative path>.json, .png, .overlay.jpg"})

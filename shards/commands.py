@@ -4,7 +4,8 @@ A default, a type and a help text exist once, in the dataclass. A field's metada
 
 - `help`: one line, required;
 - `positional`: True for an argument without dashes;
-- `metavar`: what stands for the value in the help.
+- `metavar`: what stands for the value in the help;
+- `strays`: what to do, where words are left over that no flag stands before; they come for its `{}`.
 """
 
 import errno
@@ -69,11 +70,21 @@ def parse(config_type: type[Config], arguments: Sequence[str] | None, command: s
     hints = typing.get_type_hints(config_type)
     for field in _own_first(config_type):
         _add_flag(parser, field, hints[field.name])
-    values = vars(parser.parse_args(arguments))
+    values, left_over = parser.parse_known_args(arguments)
+    if left_over:
+        parser.error(f"unrecognized arguments: {' '.join(left_over)}{_advice(config_type, left_over)}")
     try:
-        return config_type(**values)
+        return config_type(**vars(values))
     except ValueError as error:
         parser.refuse(str(error))
+
+
+def _advice(config_type: type, left_over: list[str]) -> str:
+    """What may have been meant by words that no flag stands before; empty where flags are among them."""
+    if any(word.startswith("-") for word in left_over):
+        return ""
+    strays = [field.metadata["strays"] for field in fields(config_type) if "strays" in field.metadata]
+    return "".join("; " + advice.format(" ".join(left_over)) for advice in strays)
 
 
 def _own_first(config_type: type) -> "list[Field[Any]]":
