@@ -108,8 +108,8 @@ class LabelConfig(LabelerConfig):
 
     pictures: tuple[Path, ...] = field(
         metadata={
-            "help": "pictures, folders of them (recursive), a glob, a webdataset tar, a .txt of paths (- for "
-            "standard input), or a .csv, .tsv, .parquet or .txt of URLs, which are downloaded first",
+            "help": "pictures, folders of them (recursive, but not into links), a glob, a webdataset tar, a .txt of "
+            "paths (- for standard input), or a .csv, .tsv, .parquet or .txt of URLs, which are downloaded first",
             "positional": True,
             "metavar": "PICTURES",
         }

@@ -22,6 +22,7 @@ from labeler.tars import contents_of
 from segmenter import PictureError, decode_picture, load_picture, picture_of
 from shards import UserError
 from shards.files import file_info
+from shards.layout import MANIFEST
 
 SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .tif .tiff .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif "
@@ -137,7 +138,8 @@ def find_pictures(root: Path, out: Path, *more: Path) -> list[PictureFile]:
             "drawn by a run; give the pictures themselves, or choose another --out"
         )
     if not found:
-        raise InputError(f"{root}: no pictures there (looked for {' '.join(sorted([*SUFFIXES, TAR]))})")
+        looked_for = " ".join(sorted([*SUFFIXES, TAR]))
+        raise InputError(f"{root}: no pictures there (looked for {looked_for}){_what_is_there(root)}")
     if [file.path for file in found] == [root, *more] and found[0].trouble:
         raise InputError(found[0].trouble)
     files = _with_stems(found)
@@ -212,6 +214,19 @@ def _require_no_run_file(files: list[PictureFile], out: Path) -> None:
             raise InputError(f"{file.path}: its labels would lie where {out / folder} is written; rename {folder}")
 
 
+def _what_is_there(folder: Path) -> str:
+    """What a folder without pictures has that may have been meant, and what to do then; empty for nothing such."""
+    if _is_of_indexes(folder):
+        return f"; it holds an index, which is given as --index {folder}"
+    links = sorted(path for path in folder.rglob("*") if path.is_symlink() and path.is_dir()) if folder.is_dir() else []
+    return f"; links to folders are not followed, name what is behind {links[0]} itself" if links else ""
+
+
+def _is_of_indexes(folder: Path) -> bool:
+    """Whether a folder is an index, or one of indexes."""
+    return any(any(folder.glob(where + MANIFEST)) for where in ("", "*/"))
+
+
 def _listed(root: Path, out: Path) -> Listed:
     if str(root) == STDIN:
         return _lines(sys.stdin.buffer.read(), "standard input")
@@ -235,6 +250,9 @@ def _listed_together(roots: list[Path], out: Path) -> Listed:
         if not root.exists():
             raise InputError(f"{root}: no such file or folder; of several paths each has to be one")
     inside = {root: sorted(root.rglob("*")) if root.is_dir() else [root] for root in roots}
+    for root, paths in inside.items():
+        if _is_of_indexes(root) and not any(map(_is_input, paths)):
+            raise InputError(f"{root}: an index and no pictures; it is given as --index {root}")
     below = _deepest([root / "any" if root.is_dir() else root for root in roots])
     return _outside([path for paths in inside.values() for path in paths], below, out)
 

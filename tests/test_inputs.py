@@ -54,6 +54,29 @@ def found(root: Path, out: Path) -> dict[str, str]:
     return {file.name: file.stem for file in find_pictures(root, out)}
 
 
+def test_a_folder_without_pictures_tells_what_it_has(tmp_path: Path) -> None:
+    write(tmp_path / "real/a.png")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/a").symlink_to(tmp_path / "real")
+    with pytest.raises(
+        InputError, match=rf"linked: no pictures .*not followed, name what is behind {tmp_path}/linked/"
+    ):
+        find_pictures(tmp_path / "linked", tmp_path / "labels")
+    write_text(tmp_path / "shards/cc3m/manifest.json")
+    for index in (tmp_path / "shards", tmp_path / "shards/cc3m"):
+        with pytest.raises(InputError, match=f"no pictures .*; it holds an index, which is given as --index {index}$"):
+            find_pictures(index, tmp_path / "labels")
+        with pytest.raises(InputError, match=f"^{index}: an index and no pictures; it is given as --index {index}$"):
+            find_pictures(tmp_path / "real", tmp_path / "labels", index)
+    write_text(tmp_path / "real/manifest.json")  # many a data set has one
+    assert len(find_pictures(tmp_path / "real", tmp_path / "labels", tmp_path / "real/a.png")) == 1
+
+
+def write_text(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}")
+
+
 def test_a_file_a_folder_and_a_glob(tmp_path: Path) -> None:
     for name in ("a.png", "deep/b.jpg", "deep/er/c.png", "deep/notes.md", "labels/a.png"):
         write(tmp_path / name)
