@@ -1,7 +1,7 @@
 """Writing an index: lock, plan, parts in order, manifest last."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -69,6 +69,7 @@ class IndexWriter:
         allow_open_files()  # the parts of a first build are mapped, too, once all are written
         bring_back(folder)
         try:
+            self._made = [path for path in (folder / layout.LOCK, folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise ShardError(f"{folder}: no folder can be made, a file is in the way; choose another --out") from error
@@ -95,7 +96,7 @@ class IndexWriter:
             if self.earlier is not None:
                 clear(folder)
         except BaseException:
-            self._lock.release()
+            self._leave()
             raise
 
     def __enter__(self) -> "IndexWriter":
@@ -106,6 +107,14 @@ class IndexWriter:
     ) -> None:
         if self._begun and isinstance(error, UserError) and not self._has_parts():
             self.give_up()  # nothing is lost, and nothing is in the way of a command that is mended
+        self._leave()
+
+    def _leave(self) -> None:
+        """Let others write; where nothing came of it, take away the lock and the folders that were made for it."""
+        if not any((self.folder / name).exists() for name in (layout.MANIFEST, layout.PLAN)):
+            for path in self._made:
+                with suppress(OSError):  # something is in the folder
+                    path.unlink() if path.name == layout.LOCK else path.rmdir()
         self._lock.release()
 
     def _has_parts(self) -> bool:

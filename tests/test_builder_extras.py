@@ -26,7 +26,7 @@ from build_index.pipeline import BuildReport, build
 from build_index.quality import measure_quality
 from build_index.search_index.exact import exact_rows
 from build_index.search_index.stored import StoredVectors
-from shards import IndexBusy, PlanConflict, ShardDamaged, ShardError, layout, open_index, verify
+from shards import IndexBusy, PlanConflict, ShardDamaged, ShardError, UserError, layout, open_index, verify
 from shards.__main__ import main as shards_command
 from shards.manifest import Manifest
 from shards.removal import remove
@@ -279,6 +279,25 @@ def test_the_second_builder_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).embedded == 6
     with filelock.FileLock(folder / layout.LOCK), pytest.raises(IndexBusy):
         remove(folder, None, "bus")
+
+
+def test_a_first_build_that_is_refused_leaves_nothing_that_it_made(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/vectors-00000.npy").touch()
+
+    def refuse(_: BuildConfig) -> LetterCounter:
+        raise ShardError("no such network")
+
+    for out, loads, said in (
+        ("new/shards", refuse, "no such network"),
+        ("new/shards", lambda _: LetterCounter(), "not one caption could be used"),
+        (".", refuse, "named like files of an index"),
+    ):
+        config = BuildConfig(corpus=(str(tmp_path / "empty.txt"),), out=tmp_path / out, name="mine")
+        with pytest.raises(UserError, match=said):
+            build(config, loads)
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["empty.txt", "mine", "vectors-00000.npy"]
 
 
 def test_an_unfinished_append_is_not_swept_away(tmp_path: Path) -> None:

@@ -158,12 +158,12 @@ def test_a_refusal_is_one_line_and_leaves_nothing(
     assert len(lines) == 1, said.err
     assert lines[0].startswith(message)
     assert everything(workplace) == before
-    shutil.rmtree(workplace / "built", ignore_errors=True)
+    assert not (workplace / "built").exists()
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder; locks belong to whoever writes."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != layout.LOCK]
+    """Every file below a folder."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
@@ -266,7 +266,7 @@ def test_an_index_on_a_full_disk_is_finished_by_the_next_run(
         error = capsys.readouterr().err.replace("\r", "\n").splitlines()[-1]
         assert error.startswith(f"error: {out / 'mine'}/")
         assert error.endswith("; make room, then run the same command again")
-        left = contents(out / "mine")
+        left = contents(out / "mine") if out.exists() else {}  # where not even a plan could be written
         assert "manifest.json" not in left
         assert not [name for name in left if name.endswith(layout.PARTIAL)]
         assert build_main([*flags, str(out)]) == 0
