@@ -18,6 +18,7 @@ from build_index.encoding import TextEncoder
 from build_index.export import export_cased
 from build_index.pipeline import BuildReport, finish, kind_of, load_encoder_of
 from build_index.rewriting import books_together, require_intact_concepts, rewrite_parts
+from build_index.search_index.state import lost_settings
 from shards import Index, IndexWriter, NoIndex, ShardError, open_index
 from shards.manifest import digest, load
 from shards.reader import index_folders
@@ -47,8 +48,9 @@ def merge(config: BuildConfig, load_encoder: Callable[[], TextEncoder] | None = 
             parts, books = rewrite_parts(indexes, writer)
             words = KnownWords(indexes, load_encoder or partial(load_encoder_of, config, like))
             concepts, _ = write_concepts(writer, words, parts, config.least_captions, books.removed)
+        notes = lost_settings(like)
         manifest = finish(writer, kind_of(encoder, config, like), parts, concepts, books, config)
-    return BuildReport(writer.folder, manifest, 0, words.embedded, merged=len(indexes))
+    return BuildReport(writer.folder, manifest, 0, words.embedded, notes=notes, merged=len(indexes))
 
 
 def _made_before(earlier: Index, indexes: Sequence[Index], config: BuildConfig) -> BuildReport:

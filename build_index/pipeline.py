@@ -21,7 +21,7 @@ from build_index.faiss_index import write_faiss_index
 from build_index.intake import Intake, Reading
 from build_index.quality import write_quality
 from build_index.search_index.options import SearchOptions
-from build_index.search_index.state import state_of
+from build_index.search_index.state import lost_settings, state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.sources import choose_readings, damaged_before, describe, fingerprint, rows_to_read
 from build_index.tagger_pool import Pending, Tagger
@@ -111,6 +111,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         books = Books(intake.counts.array(), intake.tally(), sources_now, intake.removed())
         concepts, concepts_embedded = write_concepts(writer, words, parts, config.least_captions, books.removed)
         del encoder, words  # their memory serves the search index
+        notes += lost_settings(earlier) if earlier else ()
         manifest = finish(writer, kind_of(identity, config, earlier), parts, concepts, books, config)
         back = len(earlier.removed) - len(books.removed) if earlier else 0
         notes += _notes_on_changes(writer.folder, config, back)

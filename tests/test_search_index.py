@@ -28,7 +28,7 @@ from build_index.search_index.lists import Lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions, bytes_of_row, list_count
 from build_index.search_index.queries import GapModel
 from build_index.search_index.scan import Scan
-from build_index.search_index.state import Learned, state_of
+from build_index.search_index.state import Learned, lost_settings, state_of
 from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import Setting
 from shards import Index, ShardDamaged, open_index, verify
@@ -204,6 +204,21 @@ def test_compacting_keeps_what_the_user_said(tmp_path: Path, corpora: tuple[Path
     assert state_of(index).options == SearchOptions(exact_rows=100, index_bytes=400 * 40)
     assert list(verify(folder)) == []
     assert_finds_all_but(index, [])
+
+
+def test_an_append_says_that_what_the_user_said_is_lost(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    index = built(tmp_path, corpora[0])
+    assert lost_settings(index) == ()
+    assert index.quality_path is not None
+    index.quality_path.write_bytes(b"?" * index.quality_path.stat().st_size)
+    config = config_for(tmp_path, corpora[1], exact_rows=None)
+    report = build(config, lambda _: LetterCounter())
+    (note,) = report.notes
+    assert re.match(
+        r".*quality\.0001\.json: SHA-256 .*; --exact-rows and --index-bytes of earlier builds are lost", note
+    )
+    assert report.manifest.index.kind == FLAT  # as usual, where 460 were too many before
+    assert lost_settings(open_index(report.folder)) == ()
 
 
 # --- appends ---------------------------------------------------------------------------------------------------------

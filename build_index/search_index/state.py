@@ -4,7 +4,8 @@ import msgspec
 
 from build_index.search_index.options import SearchOptions
 from build_index.search_index.tuning import Setting
-from shards import Index
+from shards import Index, ShardDamaged
+from shards.reader import require_intact
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,3 +52,15 @@ def state_of(index: Index) -> SearchState:
         return msgspec.json.decode(data, type=SearchState)
     except (OSError, ValueError):
         return SearchState(options=SearchOptions())
+
+
+def lost_settings(index: Index) -> tuple[str, ...]:
+    """A line on a `quality.json` that is not as it was written; none where it is, or where there is no such file."""
+    file = index.manifest.quality
+    try:
+        if file is not None:
+            require_intact(index.folder, file)
+    except ShardDamaged as error:
+        usual = "--exact-rows and --index-bytes of earlier builds are lost, and the usual ones taken"
+        return (f"{str(error).partition(';')[0]}; {usual} where they are not given",)
+    return ()
