@@ -8,7 +8,7 @@ Every row that both have gets a line with the difference in mIoU and its interva
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -69,16 +69,30 @@ class MappingVersion(msgspec.Struct, frozen=True, kw_only=True):
     version: str
 
 
-class Finished(msgspec.Struct, frozen=True, kw_only=True):
-    """What two runs must agree on, from `results.json`; its other entries are not read.
+class Protocol(msgspec.Struct, frozen=True, kw_only=True):
+    """What the figures of two runs must agree on.
 
     Attributes:
+        classes: digest of their names.
+        size: as `--size` has it.
+    """
+
+    classes: str
+    size: str
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """What is needed of `results.json`; its other entries are not read.
+
+    Attributes:
+        version: of the file.
         protocol: what the figures depend on.
         mappings: those of the run.
     """
 
-    protocol: dict[str, Any]
-    mappings: list[MappingVersion] = []
+    version: Literal[1]  # results.RESULTS_VERSION
+    protocol: Protocol
+    mappings: list[MappingVersion]
 
 
 def open_results(path: Path) -> tuple[Finished, "Pictures"]:
@@ -96,7 +110,10 @@ def open_results(path: Path) -> tuple[Finished, "Pictures"]:
     try:
         results = msgspec.json.decode(file.read_bytes(), type=Finished)
     except (OSError, ValueError, RecursionError) as error:
-        raise EvaluationError(f"{file}: no finished evaluation can be read from it ({error}); run it again") from error
+        raise EvaluationError(
+            f"{file}: no finished evaluation can be read from it ({error}); name the {RESULTS} of one, or its "
+            "folder, or run it again"
+        ) from error
     return results, read_pictures(file.parent / PICTURES)
 
 
@@ -106,12 +123,10 @@ def differing_protocols(first: Finished, second: Finished) -> list[str]:
     Raises:
         EvaluationError: they are about other classes, or sizes.
     """
-    ours, theirs = first.protocol, second.protocol
     for key in ("classes", "size"):
-        if ours.get(key) != theirs.get(key):
-            raise EvaluationError(
-                f"run A has {key} {ours.get(key)}, run B {theirs.get(key)}; only runs on the same can be compared"
-            )
+        ours, theirs = getattr(first.protocol, key), getattr(second.protocol, key)
+        if ours != theirs:
+            raise EvaluationError(f"run A has {key} {ours}, run B {theirs}; only runs on the same can be compared")
     versions = [{each.name: each.version for each in results.mappings} for results in (first, second)]
     shared = versions[0].keys() & versions[1].keys()
     return [

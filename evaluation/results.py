@@ -140,7 +140,10 @@ def read_pictures(path: Path) -> Pictures:
         held = _read_arrays(path)
         _require_whole(held)
     except _UNREADABLE as error:
-        raise EvaluationError(f"{path}: no confusions of pictures can be read from it ({error}); run again") from error
+        raise EvaluationError(
+            f"{path}: no confusions of pictures can be read from it ({error}); put the run's own beside its "
+            f"{RESULTS}, or run it again"
+        ) from error
     ids, classes, keys = (tuple(held[name].tolist()) for name in _NAMES)
     row, *columns = (held[name] for name in _COLUMNS)
     cells = [Cells(*(column[row == number] for column in columns)) for number in range(len(keys))]

@@ -15,7 +15,7 @@ from evaluation.bootstrap import Difference, Sums, compare
 from evaluation.compare import main
 from evaluation.errors import EvaluationError
 from evaluation.metrics.confusion import mean_iou
-from evaluation.results import PICTURES, RESULTS, Pictures, read_pictures, write_pictures
+from evaluation.results import PICTURES, RESULTS, RESULTS_VERSION, Pictures, read_pictures, write_pictures
 from evaluation.scores import Cells
 
 Counts = NDArray[np.int64]
@@ -128,7 +128,11 @@ def write_run(folder: Path, counts: Counts, *, ids: tuple[str, ...] | None = Non
     classes = tuple(f"c{number}" for number in range(counts.shape[1]))
     rows = {"labeler/hard": Cells.of(counts), f"only/{folder.name}": Cells.of(counts)}
     write_pictures(folder / PICTURES, Pictures(names, classes, rows))
-    content = {"protocol": {"classes": "sha256:1", "size": "native", **protocol}, "mappings": []}
+    content = {
+        "version": RESULTS_VERSION,
+        "protocol": {"classes": "sha256:1", "size": "native", **protocol},
+        "mappings": [],
+    }
     (folder / RESULTS).write_text(json.dumps(content))
     return folder
 
@@ -172,6 +176,9 @@ def test_a_run_that_is_not_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "no confusions of pictures can be read" in capsys.readouterr().err
 
 
+FINISHED = '{"version": 1, "protocol": {"classes": "sha256:1", "size": "native"}'
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -179,11 +186,19 @@ def test_a_run_that_is_not_finished(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("{", "no finished evaluation can be read"),
         ("[" * 100_000, "no finished evaluation can be read"),
         ("[]", "Expected `object`, got `array`"),
-        ("{}", "missing required field `protocol`"),
-        ('{"protocol": 3}', "Expected `object`, got `int` - at `$.protocol`"),
-        ('{"protocol": {}, "mappings": 3}', "Expected `array`, got `int` - at `$.mappings`"),
-        ('{"protocol": {}, "mappings": ["hard"]}', "Expected `object`, got `str` - at `$.mappings[0]`"),
-        ('{"protocol": {}, "mappings": [{"name": "hard"}]}', "missing required field `version` - at `$.mappings[0]`"),
+        ("{}", "missing required field `version`"),
+        (
+            '{"protocol": {"classes": "sha256:1", "size": "native"}, "fingerprint": []}',
+            "missing required field `version`",
+        ),
+        ('{"version": 2}', "Invalid enum value 2 - at `$.version`"),
+        ('{"version": 1}', "missing required field `protocol`"),
+        ('{"version": 1, "protocol": 3}', "Expected `object`, got `int` - at `$.protocol`"),
+        ('{"version": 1, "protocol": {}}', "missing required field `classes` - at `$.protocol`"),
+        (f"{FINISHED}}}", "missing required field `mappings`"),
+        (f'{FINISHED}, "mappings": 3}}', "Expected `array`, got `int` - at `$.mappings`"),
+        (f'{FINISHED}, "mappings": ["hard"]}}', "Expected `object`, got `str` - at `$.mappings[0]`"),
+        (f'{FINISHED}, "mappings": [{{"name": "hard"}}]}}', "missing required field `version` - at `$.mappings[0]`"),
     ],
 )
 def test_figures_that_were_damaged(
