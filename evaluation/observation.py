@@ -5,11 +5,12 @@ An observation holds no class that depends on a mapping: other mappings are scor
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from encoders.last_picture import LastPicture
 from evaluation.config import TAG_SIDE, Size
@@ -155,7 +156,7 @@ class Observer:
         if picture.shape[:2] != truth.shape:
             raise DatasetError(
                 f"{item.truth}: {truth.shape[0]} x {truth.shape[1]} pixels, its picture {item.picture} has "
-                f"{picture.shape[0]} x {picture.shape[1]}; they must be of one size"
+                f"{picture.shape[0]} x {picture.shape[1]}; they must be of one size{_if_turned(item.picture)}"
             )
         return (picture, truth) if self.size is Size.NATIVE else (_square(picture), _square_map(truth))
 
@@ -179,6 +180,13 @@ class Observer:
             )
             for row, label in enumerate(labeled.labels)
         ]
+
+
+def _if_turned(photograph: Path) -> str:
+    """What to do where a mask may be drawn over a photograph as it lies in its file; empty for one that is upright."""
+    with Image.open(photograph) as opened:
+        turned = opened.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ", as the picture is seen: EXIF turns this photograph, so turn its mask, too" if turned else ""
 
 
 def _square(picture: Picture) -> Picture:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Crash
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 from test_evaluation_answers import by_name
 from test_labeler import CAPTIONS, COLOURS, PlantedPixels, PlantedText, painted
 
@@ -340,6 +340,15 @@ def test_an_evaluation_killed_before_it_had_a_run_starts_again(labeler: Labeler,
     (tmp_path / "results/run.json.partial").write_text("{")
     run(labeler, root, tmp_path / "results")
     assert not list((tmp_path / "results").rglob("*.partial"))
+
+
+def test_a_mask_of_a_photograph_before_it_is_turned(labeler: Labeler, root: Path, tmp_path: Path) -> None:
+    with Image.open(root / "images/a.png") as picture:
+        exif = picture.getexif()
+        exif[ExifTags.Base.Orientation] = 6
+        picture.save(root / "images/a.png", exif=exif)
+    (said,) = run(labeler, root, tmp_path / "results").observed.refused
+    assert "a.png has 192 x 128; they must be of one size, as the picture is seen: EXIF turns this photograph" in said
 
 
 def test_a_second_evaluation_in_a_folder_is_refused(labeler: Labeler, root: Path, tmp_path: Path) -> None:
