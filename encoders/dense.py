@@ -78,8 +78,8 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
         config: the other network, and the method.
 
     Raises:
-        EncoderError: a network cannot be loaded, or a window was asked of a method that has none, or is
-            below three patches.
+        EncoderError: a network cannot be loaded, or a window was asked of a method or a network that has none, or
+            is below three patches.
         UnsupportedTower: a network is of a kind that does not give what is needed, or not by this method.
         WeightsMissing: weights are not on this machine and no hub can be reached.
     """
@@ -104,9 +104,17 @@ def load_encoders(visual: nn.Module, config: EncoderConfig) -> Encoders:
 
 
 def _require_wide(config: EncoderConfig, clip: ClipVectors) -> None:
-    """Refuse windows that cannot start a third of their side after another; a picture would take hundreds of them."""
+    """Refuse windows that cannot start a third of their side after another; a picture would take hundreds of them.
+
+    And those of a convolutional network, which sees the same through windows as at once.
+    """
     least = OVERLAP * clip.patch
-    if config.window is not None and config.window < least and isinstance(clip, ClipDense):
+    if config.window is not None and isinstance(clip, ClipFeatureMap):
+        raise EncoderError(
+            f"--window {config.window}: this CLIP's image tower is a convolutional network, which has no use for "
+            "windows; leave --window out"
+        )
+    if config.window is not None and config.window < least:
         raise EncoderError(
             f"--window {config.window}: below {OVERLAP} patches of {clip.patch} pixels; give at least {least}, best "
             f"the short side, {config.short_side}"

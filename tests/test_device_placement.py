@@ -120,8 +120,10 @@ def test_pictures(name: str) -> None:
     assert clip.embed_segments(picture, random_shares(3, (rows, cols))).shape == (3, clip.dimension)
 
 
-@pytest.mark.parametrize("window", [None, 96])
-@pytest.mark.parametrize(("name", "dino"), [(OPEN_CLIP[0], UNTRAINED), (CONVOLUTIONAL[0], CLIP_TRUNK)])
+@pytest.mark.parametrize(
+    ("name", "dino", "window"),
+    [(OPEN_CLIP[0], UNTRAINED, None), (OPEN_CLIP[0], UNTRAINED, 96), (CONVOLUTIONAL[0], CLIP_TRUNK, None)],
+)
 def test_two_networks(name: str, dino: str, window: int | None) -> None:
     config = EncoderConfig(dino=dino, dense=DenseMethod.PROXY, window=window, short_side=96, device=FAR)
     encoders, picture = load_encoders(shrunk(name), config), noise(100, 150)

@@ -220,6 +220,8 @@ def test_windows_that_are_none_are_refused() -> None:
     least = f"--window {narrow.window}: below 3 patches of {PATCH} pixels; give at least {3 * PATCH}, .*side, 448"
     with pytest.raises(EncoderError, match=least):
         load_encoders(tower(layers=1), narrow)
+    with pytest.raises(EncoderError, match=r"--window 64: this CLIP's image tower is a convolutional network"):
+        load_encoders(timm_tower("mobilenetv2_100"), EncoderConfig(dino=CLIP_TRUNK, dense=DenseMethod.PROXY, window=64))
 
 
 def test_a_method_given_by_its_name_is_refused_where_it_was_left_out() -> None:
