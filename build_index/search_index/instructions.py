@@ -9,7 +9,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from build_index.search_index.nibbles import sums_of_rows
+from build_index.search_index.nibbles import spread, sums_of_rows
 from encoders.compiling import has, instruction
 from encoders.vector_code import declared, load, store
 
@@ -27,12 +27,6 @@ PLACE_BITS = 16
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 SUMS, BYTES = ir.VectorType(INT32, LANES), ir.VectorType(INT8, BYTES_AT_ONCE)
 NONE = ir.Constant(SUMS, [0] * LANES)
-
-
-def _spread(builder: Any, value: Any) -> Any:
-    """int32 -> int32 [LANES]."""
-    nothing = ir.Constant(SUMS, ir.Undefined)
-    return builder.shuffle_vector(builder.insert_element(nothing, value, INT32(0)), nothing, NONE)
 
 
 def _plus_products(context: Any, builder: Any, sums: Any, codes: Any, factors: Any) -> Any:
@@ -96,7 +90,7 @@ def _part_of_tile(context: Any, builder: Any, arguments: tuple[Any, ...], shape:
         column = builder.add(codes, builder.mul(loop.index, INT64(4)))
         for row, sums in enumerate(places):
             four = load(builder, builder.add(column, builder.mul(stride, INT64(row))), INT32)
-            same = builder.bitcast(_spread(builder, four), BYTES)
+            same = builder.bitcast(spread(builder, four, LANES), BYTES)
             for place, factor in zip(sums, lanes, strict=True):
                 builder.store(_plus_products(context, builder, builder.load(place), same, factor), place)
     return [[builder.load(place) for place in sums] for sums in places]
@@ -131,7 +125,7 @@ def _above(vectors: int) -> Any:
 
 def counted(builder: Any, place: Any) -> Any:
     """The places of the lanes of a vector, from one on."""
-    return builder.add(_spread(builder, builder.trunc(place, INT32)), ir.Constant(SUMS, list(range(LANES))))
+    return builder.add(spread(builder, builder.trunc(place, INT32), LANES), ir.Constant(SUMS, list(range(LANES))))
 
 
 def moved(builder: Any, places: Any, row: int, vector: int = 0) -> Any:
