@@ -30,6 +30,21 @@ CHOICES: dict[str, type[Enum]] = {
 """Fields of a config that are one of a few, which the command line and `Labeler.open` take by their names."""
 
 
+ONLY_FOR: dict[Enum, tuple[str, ...]] = {
+    Regions.KMEANS: ("k", "seed", "restarts", "iterations"),
+    Regions.TREE: ("alike", "min_cells", "max_regions", "join_apart"),
+    Regions.AGGLOMERATION: ("parts",),
+    Edges.CRF: ("temperature",),
+    Naming.DEFAULT: (
+        *("direct", "captions_weight", "support_weight", "hub_weight", "picture_weight"),
+        *("gate", "least_score", "least_margin", "keep_equal"),
+    ),
+    Naming.ZERO_GUIDANCE: ("merge_from",),
+    Outlines.WORDS: ("home_weight",),
+}
+"""Numbers that make no difference unless this way was chosen."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelerConfig(SegmentNumbers, NamingNumbers):
     """What a picture's labels depend on."""
@@ -91,10 +106,16 @@ class LabelerConfig(SegmentNumbers, NamingNumbers):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that labels depend on besides networks and index, as it goes into the outputs."""
+        """Everything that labels depend on besides networks and index, as it goes into the outputs.
+
+        Numbers for ways that were not chosen stand there as by default, whatever was given: the labels are the same.
+        """
         recipe = self.recipe
         choices = {name: getattr(recipe, name).value for name in ("regions", "edges", "naming", "outlines")}
         numbers = {**_numbers(self, SegmentNumbers), **_numbers(self, NamingNumbers), "window": self.window}
+        chosen = [getattr(recipe, each.name) for each in fields(Recipe)]
+        idle = [name for way, names in ONLY_FOR.items() if way not in chosen for name in names]
+        numbers |= {each.name: each.default for each in fields(self) if each.name in idle}
         return {"method": self.method.value, **choices, **numbers}
 
 

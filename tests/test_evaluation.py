@@ -108,7 +108,7 @@ def test_planted_pictures_score_1_in_every_row_that_knows_their_names(
     assert content["data"]["pictures"] == 3
     assert content["indexes"]["planted"]["captions"] == len(CAPTIONS)
     assert content["mappings"][0]["name"] == "hard"
-    assert content["protocol"]["labeler"]["settings"]["k"] == 8
+    assert content["protocol"]["labeler"]["settings"]["neighbours"] == 3
     assert content["rows"][0]["class_ious"] == [1.0, 1.0, 1.0, 1.0, None, None]
 
 

@@ -26,9 +26,10 @@ import labeler
 from build_index.config import BuildConfig
 from build_index.pipeline import build
 from labeler.__main__ import main
-from labeler.config import LabelConfig
+from labeler.config import ONLY_FOR, LabelConfig
 from labeler.inputs import PictureFile
 from labeler.labeled import LabeledImage
+from labeler.methods import Method
 from labeler.models import Models
 from labeler.outputs import describe_run, write_outputs
 from labeler.pipeline import Labeler
@@ -131,6 +132,33 @@ def planted(tmp_path: Path) -> Labeler:
     )
     config = LabelConfig(pictures=(tmp_path,), index=tmp_path / "shards", k=8, restarts=2, neighbours=3)
     return Labeler(models, Retriever.open(tmp_path / "shards"), config)
+
+
+OTHERS: dict[str, Any] = {
+    "k": 3, "seed": 5, "restarts": 1, "iterations": 2, "alike": 0.9, "min_cells": 1, "max_regions": 2,
+    "join_apart": False, "parts": 2, "temperature": 5.0, "direct": 3, "captions_weight": 1.0, "support_weight": 0.5,
+    "hub_weight": 2.0, "picture_weight": 1.0, "gate": 0.0, "least_score": 0.9, "least_margin": 0.5,
+    "keep_equal": True, "merge_from": 0.1, "home_weight": 1.0,
+}  # fmt: skip
+"""Another value for each number that is for one way alone."""
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_number_for_another_way_makes_no_other_labels(planted: Labeler, method: Method) -> None:
+    """Nor do finished ones count as labelled otherwise."""
+    assert {name for names in ONLY_FOR.values() for name in names} == OTHERS.keys()
+    usual = replace(planted.config, method=method, k=15, restarts=8)
+    used = [name for name, value in OTHERS.items() if replace(usual, **{name: value}).settings != usual.settings]
+    assert used == [
+        name for name in OTHERS if any(name in ONLY_FOR.get(way, ()) for way in vars(usual.recipe).values())
+    ]
+    idle = replace(usual, **{name: value for name, value in OTHERS.items() if name not in used})
+    assert idle.settings == usual.settings
+    things = np.random.default_rng(0).choice(list(COLOURS), (6, 9)).tolist()
+    picture = painted(things, side=16)
+    one, other = (Labeler(planted.models, planted.retriever, config).label(picture) for config in (usual, idle))
+    np.testing.assert_array_equal(one.segments.label_map, other.segments.label_map)
+    assert one.labels == other.labels
 
 
 def test_planted_names_and_masks_come_back_exactly(planted: Labeler) -> None:
@@ -277,7 +305,7 @@ def test_a_rerun_skips_finished_pictures_until_something_changes(
     capsys.readouterr()
     run(workplace, "rerun")
     assert "0 pictures labelled" in capsys.readouterr().out
-    run(workplace, "rerun", "--k", "3")
+    run(workplace, "rerun", "--neighbours", "3")
     assert "4 pictures labelled" in capsys.readouterr().out
 
 

@@ -174,10 +174,10 @@ def test_a_mask_that_an_earlier_run_lost_comes_from_its_record(here: Path) -> No
 def test_exports_are_those_of_the_last_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw("others/b.png", 2)
     label("pictures", "--panoptic")
-    label("others", "--k", "3")
+    label("others", "--neighbours", "3")
     assert exported() == ["b.png"]
     capsys.readouterr()
-    label("others", "--k", "3", "--panoptic")
+    label("others", "--neighbours", "3", "--panoptic")
     assert Path("labels/panoptic.json").exists()
     label("pictures")
     assert "1 finished before" in capsys.readouterr().out
