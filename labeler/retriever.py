@@ -67,6 +67,10 @@ class Retriever:
         # Concepts are opened here and not when first needed: a build that ends meanwhile deletes the older tables.
         self.space = ConceptSpace([index.concepts for index in indexes])
 
+    def __reduce__(self) -> tuple[type["Retriever"], tuple[list[Index]]]:
+        """Sent to another process, it is opened there anew."""
+        return Retriever, (list(self.indexes),)
+
     @classmethod
     def open(cls, path: Path) -> "Retriever":
         """Open an index, or a folder of them.

@@ -13,6 +13,7 @@ class Place:
 
     Attributes:
         folder: as it was named, for messages.
+        absolute: the same from the root, since the working directory may change.
     """
 
     def __init__(self, folder: Path, files: Iterable[FileInfo]) -> None:
@@ -22,7 +23,7 @@ class Place:
             ShardDamaged: one is missing or has another size than the manifest says.
         """
         self.folder = folder
-        self._absolute = folder.absolute()  # the working directory may change
+        self.absolute = folder.absolute()
         self._marks = {file.name: _mark(_sized(folder, file)) for file in files}
 
     def path(self, name: str) -> Path:
@@ -31,7 +32,7 @@ class Place:
         Raises:
             ShardError: another one is there by now, or none.
         """
-        path = self._absolute / name
+        path = self.absolute / name
         try:
             if _mark(path.stat()) == self._marks[name]:
                 return path

@@ -52,6 +52,10 @@ class Index:
             f"Index({str(self.folder)!r}: {rows:,} captions, {words:,} concepts, {self.manifest.encoder.architecture})"
         )
 
+    def __reduce__(self) -> tuple[Callable[..., "Index"], tuple[Path, str]]:
+        """Sent to another process, it is opened there anew, with the same content or not at all."""
+        return _opened_again, (self._place.absolute, self.manifest.digest)
+
     @property
     def name(self) -> str:
         """The corpus that this index holds."""
@@ -264,6 +268,18 @@ def open_index(folder: Path | str) -> Index:
     """
     place = Path(folder)
     return steady(place, lambda: Index(place, manifest.load(place)))
+
+
+def _opened_again(folder: Path, digest: str) -> Index:
+    """An index that was open in another process.
+
+    Raises:
+        ShardError: it cannot be opened, or was changed since.
+    """
+    index = open_index(folder)
+    if index.manifest.digest != digest:
+        raise ShardError(f"{folder}: changed since it was opened in another process; open it there again")
+    return index
 
 
 def steady(path: Path, opening: Callable[[], Opened]) -> Opened:

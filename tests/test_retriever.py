@@ -1,5 +1,6 @@
 """Captions and their concepts over two indexes on disk, against plain loops."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,14 @@ def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
 @pytest.fixture(scope="module")
 def queries() -> NDArray[np.float32]:
     return unit(Generator(PCG64(1)).standard_normal((6, DIMENSION)))
+
+
+def test_it_can_be_sent_to_another_process(retriever: Retriever, queries: NDArray[np.float32]) -> None:
+    there = pickle.loads(pickle.dumps(retriever))
+    here, found = retriever.search_captions(queries, 5), there.search_captions(queries, 5)
+    for name in ("places", "rows", "cosines"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(here, name))
+    assert there.evidence(found) == retriever.evidence(here)
 
 
 @pytest.mark.parametrize("k", [1, 5, 50])

@@ -1,6 +1,7 @@
 """Reading: global rows across parts and row groups, folders of indexes, and damage that shows only when it is met."""
 
 import os
+import pickle
 import random
 import resource
 import time
@@ -47,6 +48,19 @@ def index(build_index_of: Builder) -> Index:
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_index_that_is_sent_to_another_process_is_opened_there(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(index.folder.parent)
+    sent = pickle.dumps(open_index(index.folder.name))
+    monkeypatch.chdir("/")  # where the other one is
+    there = pickle.loads(sent)
+    assert (there.manifest, there.captions([3])) == (index.manifest, index.captions([3]))
+    remove(index.folder, None, "dog")
+    with pytest.raises(ShardError, match=f"^{index.folder}: changed since it was opened in another process"):
+        pickle.loads(sent)
 
 
 def test_rows_across_part_borders(index: Index) -> None:
