@@ -4,6 +4,7 @@
 
     report = build("captions.csv", name="mine", preset="pocket")
     report.folder                          # shards/mine, for `Labeler.open`
+    report.manifest                        # what the index holds now: rows, words, encoder, sources, parts
     report.embedded                        # captions that got vectors in this run
     report.refusals.rows                   # rows that could not be used, by reason
     build(append="more.csv", name="mine")  # embeds what is new, with the index's own CLIP
