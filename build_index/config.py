@@ -105,6 +105,10 @@ class BuildConfig:
             self._require_merge_alone()
         elif not (self.corpus or self.append or self.words):
             raise ValueError("nothing to build from: give --corpus, --append, --words or --merge")
+        if self.preset and self.clip:
+            raise ValueError(
+                f"--preset {self.preset.value} has its own CLIP, and --clip {self.clip} is another; give one"
+            )
         for flag, value, least in (
             ("--limit", self.limit, 0),
             ("--least-captions", self.least_captions, 0),

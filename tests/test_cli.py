@@ -66,6 +66,10 @@ def test_the_actions_of_shards_have_help(capsys: pytest.CaptureFixture[str]) -> 
             ["build_index", "caps.txt"],
             "unrecognized arguments: caps.txt; captions are given with a flag, --corpus caps.t",
         ),
+        (
+            ["build_index", "--corpus", "x", "--preset", "tag", "--clip", "ViT-B-32/openai"],
+            "--preset tag has its own CLIP, and --clip ViT-B-32/openai is another; give one",
+        ),
         (["build_index", "caps.txt", "--corpu5"], "unrecognized arguments: caps.txt --corpu5; see"),
         (
             ["build_index", "--corpus", "x", "--preset", "huge"],
