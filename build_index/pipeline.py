@@ -114,7 +114,7 @@ def build(config: BuildConfig, load_encoder: Callable[[BuildConfig], TextEncoder
         notes += lost_settings(earlier) if earlier else ()
         manifest = finish(writer, kind_of(identity, config, earlier), parts, concepts, books, config)
         back = len(earlier.removed) - len(books.removed) if earlier else 0
-        notes += _notes_on_changes(writer.folder, config, back)
+        notes += _notes_on_changes(manifest, writer.folder, config, back)
     return BuildReport(writer.folder, manifest, embedded, concepts_embedded, intake.refusals, notes, back=back)
 
 
@@ -287,8 +287,13 @@ def _notes_on_weights(identity: EncoderIdentity) -> tuple[str, ...]:
     )
 
 
-def _notes_on_changes(folder: Path, config: BuildConfig, back: int) -> tuple[str, ...]:
+def _notes_on_changes(content: Manifest, folder: Path, config: BuildConfig, back: int) -> tuple[str, ...]:
     notes = []
+    if not content.concepts.current:
+        notes.append(
+            "no word of these captions can be a label, so every region will be called unknown; --language says which "
+            "language they are in, --least-captions how many captions must hold a word, and --words adds a list"
+        )
     if back:
         notes.append(
             f"{back:,} removed captions are back, since a source holds them; shards remove takes them out again"

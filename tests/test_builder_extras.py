@@ -201,6 +201,18 @@ def test_captions_of_any_language_break_nothing(tmp_path: Path, language: Langua
         assert "hund" in said_words(report.folder)
 
 
+def test_captions_of_which_no_word_can_be_a_label_are_said(tmp_path: Path) -> None:
+    """The labeler would call every region unknown, and nobody would know why."""
+    write_captions(tmp_path / "a.parquet", ["犬と猫", "海辺の犬"])
+    (tmp_path / "words.txt").write_text("犬\n")
+    (note,) = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),)).notes
+    assert note.startswith(
+        "no word of these captions can be a label, so every region will be called unknown; --language"
+    )
+    report = build_with(tmp_path, words=(str(tmp_path / "words.txt"),))
+    assert (report.notes, said_words(report.folder)) == ((), {"犬": ("word", 1)})
+
+
 def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
     captions = [f"{caption} {number}" for number in range(1_000) for caption in CAPTIONS]
     write_captions(tmp_path / "a.parquet", captions)
