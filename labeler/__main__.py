@@ -35,12 +35,13 @@ def _label(config: "LabelConfig") -> int:
     from labeler.run import Log, label_files, write_exports
     from shards.progress import progress
 
-    (pictures, *more), unreachable = config.pictures, []
+    (pictures, *more), unreachable, labeler = config.pictures, [], None
     if not more and is_url_table(pictures):
+        labeler = Labeler.open(config.index, config)  # what it refuses should not come after hours of downloading
         table, pictures = pictures, Path(f"{config.out.resolve()}-pictures")
         unreachable = download(table, pictures)
     files = find_pictures(pictures, config.out, *more)
-    labeler = Labeler.open(config.index, config)
+    labeler = labeler or Labeler.open(config.index, config)
     log = Log(config.json_log)
     started = time.monotonic()
     with progress("labelling", "pictures", len(files), quiet=config.quiet) as bar:

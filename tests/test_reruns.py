@@ -298,3 +298,12 @@ def test_what_a_run_drew_is_no_picture_of_another(here: Path, capsys: pytest.Cap
     assert mask.name == "a.png"
     Path("pictures/a.json").write_bytes(Path("pictures/labels/a.json").read_bytes())  # a record beside its picture
     assert len(find_pictures(Path("pictures"), Path("other"))) == 2
+
+
+def test_urls_are_not_downloaded_where_nothing_can_be_labelled(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("urls.csv").write_text("url\nhttp://127.0.0.1:9/a.jpg\n")
+    monkeypatch.setattr("labeler.downloads.download", lambda *_: pytest.fail("it was"))
+    assert main(["urls.csv", "--index", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("error: nowhere: no such folder")
