@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,7 +69,7 @@ def download(table: Path, folder: Path) -> list[str]:
     _discard_other_parts(folder, urls)
     with tempfile.TemporaryDirectory() as scratch:
         given = Path(scratch, "urls.parquet")
-        pq.write_table(pa.table({"url": pa.array(urls, pa.string())}), given)
+        pq.write_table(pa.table({"url": urls}), given)
         _run(table, given, folder)
     return list(_refused(folder))
 
@@ -97,12 +97,12 @@ def _run(table: Path, urls: Path, folder: Path) -> None:
         raise InputError(f"{table}: img2dataset ended with code {finished.returncode}: {last}")
 
 
-def _urls(table: Path) -> list[str | None]:
-    """The URLs of a table in order, None where a row has none."""
+def _urls(table: Path) -> pa.ChunkedArray:
+    """The URLs of a table in order, null where a row has none: strings that take little more than their letters."""
     suffix = table.suffix.lower()
     if suffix not in URL_SUFFIXES:
         lines = table.read_text("utf-8-sig", "replace").splitlines()
-        return [line.strip() for line in lines if line.strip()]
+        return pa.chunked_array([[line.strip() for line in lines if line.strip()]], pa.string())
     try:
         names = pq.read_schema(table).names if suffix == ".parquet" else _heading(table, suffix)
         found = [name for name in names if name.lower() == "url"]
@@ -110,10 +110,9 @@ def _urls(table: Path) -> list[str | None]:
             raise InputError(
                 f"{table}: no column `url` among {', '.join(names)}; rename the column that holds the URLs"
             )
-        urls: list[str | None] = _read_column(table, suffix, found[0]).cast(pa.string()).to_pylist()
+        return _read_column(table, suffix, found[0]).cast(pa.string())
     except (pa.ArrowException, UnicodeDecodeError) as error:
         raise InputError(f"{table}: not readable as a table of URLs ({str(error).splitlines()[0][:REASON]})") from error
-    return urls
 
 
 def _read_column(table: Path, suffix: str, name: str) -> pa.ChunkedArray:
@@ -133,12 +132,12 @@ def _parsing(suffix: str) -> pa.csv.ParseOptions:
     return pa.csv.ParseOptions(delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True)
 
 
-def _discard_other_parts(folder: Path, urls: Sequence[str | None]) -> None:
+def _discard_other_parts(folder: Path, urls: pa.ChunkedArray) -> None:
     """Take away what img2dataset made of other URLs, or of URLs of which it could get none, and nothing else."""
     parts = {match[1] for path in folder.glob("*") if (match := _PART.fullmatch(path.name))}
     for part in sorted(parts):
         start = int(part) * URLS_PER_PART
-        if _was_made_of(folder / f"{part}.parquet", urls[start : start + URLS_PER_PART]):
+        if _was_made_of(folder / f"{part}.parquet", urls.slice(start, URLS_PER_PART).to_pylist()):
             continue
         (folder / f"{part}_stats.json").unlink(missing_ok=True)  # by which img2dataset knows what is finished
         (folder / f"{part}.parquet").unlink(missing_ok=True)
@@ -149,14 +148,14 @@ def _discard_other_parts(folder: Path, urls: Sequence[str | None]) -> None:
             (folder / part).rmdir()  # unless something else is in it
 
 
-def _was_made_of(table: Path, urls: Sequence[str | None]) -> bool:
+def _was_made_of(table: Path, urls: list[str | None]) -> bool:
     """Whether a finished part has these URLs in this order, and a picture of at least one of them."""
     try:
         rows = pq.read_table(table, columns=["key", "url", "status"]).to_pylist()
     except (OSError, ValueError, pa.ArrowException):  # it is not there, or damaged
         return False
     there = [row["url"] for row in sorted(rows, key=lambda row: int(row["key"]))]
-    return there == list(urls) and any(row["status"] == "success" for row in rows)
+    return there == urls and any(row["status"] == "success" for row in rows)
 
 
 def _refused(folder: Path) -> Iterator[str]:
