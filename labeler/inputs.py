@@ -251,7 +251,7 @@ def _listed_together(roots: list[Path], out: Path) -> Listed:
             raise InputError(f"{root}: no such file or folder; of several paths each has to be one")
     inside = {root: sorted(root.rglob("*")) if root.is_dir() else [root] for root in roots}
     for root, paths in inside.items():
-        if _is_of_indexes(root) and not any(map(_is_input, paths)):
+        if not any(map(_is_input, paths)) and _is_of_indexes(root):
             raise InputError(f"{root}: an index and no pictures; it is given as --index {root}")
     below = _deepest([root / "any" if root.is_dir() else root for root in roots])
     return _outside([path for paths in inside.values() for path in paths], below, out)
