@@ -18,6 +18,9 @@ from evaluation.scores import level_curve, score_row, soft_score
 from evaluation.vocabulary import embed_vocabulary
 from labeler.pipeline import Labeler
 
+BY_SENTENCES = (MappingName.SBERT_FORCED, MappingName.SBERT_THR, MappingName.SOFT)
+"""Mappings that compare sentences."""
+
 
 def evaluate(
     labeler: Labeler, dataset: Dataset, encoder: Callable[[], TextEncoder], config: EvaluationConfig, bar: Bar
@@ -72,14 +75,17 @@ def score(observed: Observed, dataset: Dataset, mappings: list[Mapping]) -> Eval
 
 
 def open_mappings(config: EvaluationConfig, classes: Classes) -> list[Mapping]:
-    """The mappings that were asked for; `--table` is for the one that takes it.
+    """The mappings that were asked for; `--table` and `--sentences` are for those that take them.
 
     Raises:
-        EvaluationError: there is a table, and nothing takes it.
+        EvaluationError: there is a table or a model of sentences, and nothing takes it.
         MappingError: a mapping cannot be had.
     """
     if config.table is not None and MappingName.TABLE not in config.mapping:
         raise EvaluationError(f"--table {config.table}: is read by --mapping table, which was not asked for")
+    if config.sentences is not None and not any(name in BY_SENTENCES for name in config.mapping):
+        takers = ", ".join(name.value for name in BY_SENTENCES)
+        raise EvaluationError(f"--sentences {config.sentences}: is read by --mapping {takers}; none was asked for")
     return [
         load_mapping(
             name, classes, table=config.table if name is MappingName.TABLE else None, sentences=config.sentences

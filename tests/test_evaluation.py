@@ -379,6 +379,12 @@ def test_a_table_that_no_mapping_reads(root: Path, tmp_path: Path) -> None:
         open_mappings(config, Classes.of(["cat"]))
 
 
+def test_a_model_of_sentences_without_a_mapping_that_takes_it(root: Path, tmp_path: Path) -> None:
+    config = config_for(root, tmp_path / "results", sentences=tmp_path / "mpnet")
+    with pytest.raises(EvaluationError, match=r"mpnet: is read by --mapping sbert_forced, sbert_thr, soft; none was"):
+        open_mappings(config, Classes.of(["cat"]))
+
+
 def test_settings_that_cannot_be_are_refused(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--limit -1"):
         config_for(root, tmp_path, limit=-1)
