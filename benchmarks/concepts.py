@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, ClassVar
@@ -29,14 +30,19 @@ import pyarrow.parquet as pq
 
 from build_index.concepts import Concept, ConceptExtractor, ConceptKind
 from build_index.concepts.lexicon import Lexicon, Part
-from build_index.concepts.tagging import Tagger
+from build_index.concepts.tagging import Tagger, Word, spelled
 from build_index.language import Language
+from build_index.tagger_pool import CAPTIONS_PER_TASK
 
 GOLD = Path(__file__).parent / "data" / "concepts_gold.jsonl"
 COLUMNS = ("caption", "TEXT", "text")
 SPEED_CORPUS = "mixed_756k.parquet"
 
-Extract = Callable[[str], Sequence[Concept]]
+Extract = Callable[[Sequence[str]], Sequence[Sequence[Concept]]]
+"""The concepts of each of some captions."""
+
+Sentence = tuple[Sequence[str], bool]
+"""Words, and whether capitals mean anything."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +61,28 @@ class Marked:
 class WordByWordTagger(Tagger):
     """No context: every word has its most frequent part of speech."""
 
-    def _search(self, candidates: list[Any]) -> list[int]:
-        prior = self.lexicon.hanta.LP_wtag
-        return [max(word, key=lambda reading: reading[1] + prior[reading[0]])[0] for word in candidates]
+    def parts(self, sentences: Sequence[Sentence]) -> list[str]:
+        """As `Tagger.parts`."""
+        return ["".join(map(self._most_frequent, spelled(words, cased=cased))) for words, cased in sentences]
+
+    def _most_frequent(self, word: Word) -> str:
+        prior = [p for _, p in sorted(self.lexicon.hanta.LP_wtag.items())]  # by the tagger's numbers
+        best, _ = max(zip(*self._candidates(*word), strict=True), key=lambda reading: reading[1] + prior[reading[0]])
+        return chr(self._letters[best])
 
 
 class PlainHantaTagger(Tagger):
     """HanTa as it comes: its own search, and its own guesses for words that it has not seen."""
 
-    def parts(self, words: Sequence[str], *, cased: bool) -> str:
-        """One letter per word, from HanTa's `tag_sent`."""
-        hanta = self.lexicon.hanta
-        tags = hanta.tag_sent(list(words), taglevel=0, casesensitive=cased)
-        return "".join(self.lexicon.parts[hanta.tag2int[tag]] for tag in tags)
+    def parts(self, sentences: Sequence[Sentence]) -> list[str]:
+        """As `Tagger.parts`, from HanTa's `tag_sent`."""
+        return ["".join(map(self._letter, self._tags(words, cased=cased))) for words, cased in sentences]
+
+    def _tags(self, words: Sequence[str], *, cased: bool) -> list[str]:
+        return self.lexicon.hanta.tag_sent(list(words), taglevel=0, casesensitive=cased)
+
+    def _letter(self, tag: str) -> str:
+        return self.lexicon.parts[self.lexicon.hanta.tag2int[tag]]
 
 
 class TextBlobTagger(Tagger):
@@ -85,8 +100,11 @@ class TextBlobTagger(Tagger):
 
         self._tag = parser.find_tags
 
-    def parts(self, words: Sequence[str], *, cased: bool) -> str:
-        """One letter per word."""
+    def parts(self, sentences: Sequence[Sentence]) -> list[str]:
+        """As `Tagger.parts`."""
+        return [self._letters_of(words, cased=cased) for words, cased in sentences]
+
+    def _letters_of(self, words: Sequence[str], *, cased: bool) -> str:
         shown = list(words) if cased else [word.lower() for word in words]
         tags = [tag for _, tag, *_ in self._tag(shown)]
         return "".join(
@@ -112,14 +130,17 @@ class CasedFilter:
     def __init__(self) -> None:
         self._tagger = Tagger(Lexicon(Language.ENGLISH))
 
-    def extract(self, caption: str) -> list[Concept]:
-        """The words that are left, all of them as nouns."""
+    def extract_all(self, captions: Sequence[str]) -> list[list[Concept]]:
+        """Of each caption the words that are left, all of them as nouns."""
+        return [self._extract(caption) for caption in captions]
+
+    def _extract(self, caption: str) -> list[Concept]:
         for pattern in self.DELETE:
             caption = re.sub(pattern, "", caption)
         words = [word for word in re.split(r"[\s_-]+", caption) if len(word) > 2]
         words = re.sub(r"[^A-Za-z\s]", "", " ".join(words)).lower().split()
         words = [word for word in map(self._singular, words) if word and word not in self.BANNED]
-        parts = self._tagger.parts(words, cased=True) if words else ""
+        (parts,) = self._tagger.parts([(words, True)]) if words else ("",)
         return [Concept(word, ConceptKind.NOUN) for word, part in zip(words, parts, strict=True) if part in "nmpagd"]
 
     @staticmethod
@@ -130,7 +151,7 @@ class CasedFilter:
 
 
 def _with(tagger: type[Tagger]) -> Callable[[], Extract]:
-    return lambda: ConceptExtractor(tagger=tagger(Lexicon(Language.ENGLISH))).extract
+    return lambda: ConceptExtractor(tagger=tagger(Lexicon(Language.ENGLISH))).extract_all
 
 
 SYSTEMS: dict[str, Callable[[], Extract]] = {
@@ -138,7 +159,7 @@ SYSTEMS: dict[str, Callable[[], Extract]] = {
     "HanTa as it comes, our grammar": _with(PlainHantaTagger),
     "TextBlob's tagger, our grammar": _with(TextBlobTagger),
     "word by word, our grammar": _with(WordByWordTagger),
-    "CaSED's filter": lambda: CasedFilter().extract,
+    "CaSED's filter": lambda: CasedFilter().extract_all,
 }
 
 
@@ -190,8 +211,8 @@ class Score:
 def score(extract: Extract, captions: Sequence[Marked]) -> tuple[Score, Score, Score]:
     """Precision, recall and F1 over all concepts, those of several words, and names."""
     overall, multi, names = Score(), Score(), Score()
-    for caption in captions:
-        concepts = extract(caption.text)
+    found = extract([caption.text for caption in captions])
+    for caption, concepts in zip(captions, found, strict=True):
         made, must = {text for text, _ in concepts}, set(caption.must)
         right = must | caption.fine
         overall.add(made, must, right)
@@ -234,9 +255,10 @@ def run(extract: Extract, captions: Path, every: int, offset: int) -> str:
     """Extract from a part of the speed corpus and say how it went."""
     busy, wall = time.process_time(), time.perf_counter()
     done = found = 0
-    for text in rows(captions, every=every, offset=offset):
-        found += len(extract(text))
-        done += 1
+    texts = rows(captions, every=every, offset=offset)
+    while some := list(islice(texts, CAPTIONS_PER_TASK)):
+        found += sum(map(len, extract(some)))
+        done += len(some)
     busy, wall = time.process_time() - busy, time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return (
@@ -247,7 +269,7 @@ def run(extract: Extract, captions: Path, every: int, offset: int) -> str:
 
 def half(captions: Path, offset: int) -> str:
     """Every second caption of the speed corpus, for `--whole`."""
-    return run(ConceptExtractor().extract, captions, 2, offset)
+    return run(ConceptExtractor().extract_all, captions, 2, offset)
 
 
 def main() -> int:
