@@ -54,6 +54,7 @@ LINES: dict[str, dict[str, Any]] = {
     "20 words found directly": {"direct": 20},
     "captions' centroid, 0.15": {"captions_weight": 0.15},
     "no support": {"support_weight": 0.0},
+    "support by a segment's own captions alone": {"shared_support": 0.0},
     "no hubness": {"hub_weight": 0.0},
     "no whole picture": {"picture_weight": 0.0},
     "no gate": {"gate": 0.0},

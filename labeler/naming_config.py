@@ -43,6 +43,10 @@ class NamingNumbers:
         default=0.01,
         metadata={"help": "of the logarithm of the captions' share that holds the word; CLIP's temperature"},
     )
+    shared_support: float = field(
+        default=0.5,
+        metadata={"help": "part of that support that is the picture's, the mean over its segments by area, 0 to 1"},
+    )
     hub_weight: float = field(
         default=0.3, metadata={"help": "taken off for the nearness to the mean caption: words that are near everything"}
     )
@@ -76,7 +80,7 @@ class NamingNumbers:
             value = getattr(self, each.name)
             if isinstance(value, float) and not -LARGEST <= value <= LARGEST:  # not-a-number is nowhere between
                 raise ValueError(f"--{each.name.replace('_', '-')} {value}: must be -{LARGEST:,} to {LARGEST:,}")
-        for name in ("gate", "least_score"):
+        for name in ("gate", "least_score", "shared_support"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be 0 to 1")
 

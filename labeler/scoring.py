@@ -46,11 +46,32 @@ def score_words(seen: Seen, pool: Pool, retriever: Retriever, config: NamingConf
                     + captions_weight cos(centroid of z's captions, w)        as CaSED (arXiv 2306.00917)
                     + picture_weight  cos(whole picture, w)                   as FreeDA (arXiv 2404.06542)
                     - hub_weight      mean cosine of w to the captions of the index
-                    + support_weight  log(support of w among z's captions + 1 / k)
+                    + support_weight  log(support of w + 1 / k)
 
-    The first four are one product with `seen.queries`. A word that no caption of a segment holds counts as much as
-    half the support of one average caption does, and not as impossible: 1 / k is that caption's share.
+    The first four are one product with `seen.queries`. Support is that among z's captions, and for a part of
+    `shared_support` that among the captions of all the picture's segments, by their areas: they speak of one picture.
+    A word that no caption holds counts as much as half the support of one average caption does, and not as impossible:
+    1 / k is that caption's share.
     """
     scores = seen.queries.astype(np.float64) @ retriever.space.vectors(pool.numbers).T.astype(np.float64)
     floor = 1 / max(seen.hits.rows.shape[1], 1)
-    return scores + config.support_weight * np.log(pool.support + floor)
+    support = share_support(pool.support, seen.pooled.areas, config.shared_support)
+    return scores + config.support_weight * np.log(support + floor)
+
+
+def share_support(support: NDArray[np.float64], areas: NDArray[np.int64], shared: float) -> NDArray[np.float64]:
+    """Own support, and the mean over the picture by area for a part of it.
+
+    >>> share_support(np.array([[1.0, 0.0], [0.0, 0.2]]), np.array([30, 10]), 0.5).round(3).tolist()
+    [[0.875, 0.025], [0.375, 0.125]]
+
+    Args:
+        support: float64 [S, W], of words by the captions of each segment, 0 to 1.
+        areas: int64 [S].
+        shared: the part, 0 to 1.
+
+    Returns:
+        float64 [S, W].
+    """
+    picture = areas / areas.sum() @ support  # float64 [W]
+    return (1 - shared) * support + shared * picture

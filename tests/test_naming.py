@@ -83,13 +83,25 @@ def slow_unit(vector: Vector) -> Vector:
 # --- the default ------------------------------------------------------------------------------------------------------
 
 
+def slow_support(z: Vector, captions: list[tuple[str, Vector, list[str]]], config: NamingConfig) -> dict[str, float]:
+    """For every word of a segment's captions, the share of their weight that holds it."""
+    hits = nearest(z, captions, config.captions)
+    support: dict[str, float] = {}
+    for weight, row in zip(slow_softmax([float(captions[row][1] @ z) / 0.01 for row in hits]), hits, strict=True):
+        for word in set(captions[row][2]):
+            support[word] = support.get(word, 0.0) + weight
+    return support
+
+
 def slow_look(
     picture: Pooled, retriever: Retriever, config: NamingConfig
 ) -> tuple[list[dict[str, float]], list[set[str]]]:
     """For each segment the score of every word of the index, term by term; and the segment's own words."""
     captions, words = every_caption(retriever), every_word(retriever)
+    supports = [slow_support(z, captions, config) for z in picture.vectors.astype(np.float64)]
+    parts = [area / sum(picture.areas.tolist()) for area in picture.areas.tolist()]
     scores, own = [], []
-    for z in picture.vectors.astype(np.float64):
+    for z, supported in zip(picture.vectors.astype(np.float64), supports, strict=True):
         hits = nearest(z, captions, config.captions)
         weights = slow_softmax([float(captions[row][1] @ z) / 0.01 for row in hits])
         centroid = slow_unit(sum(weight * captions[row][1] for weight, row in zip(weights, hits, strict=True)))
@@ -97,7 +109,8 @@ def slow_look(
         for word, w in words.items():
             hubness = sum(float(vector @ w) for _, vector, _ in captions) / len(captions)
             whole = 0.0 if picture.whole is None else float(picture.whole @ w)
-            support = sum(weight for weight, row in zip(weights, hits, strict=True) if word in captions[row][2])
+            of_all = sum(part * each.get(word, 0.0) for part, each in zip(parts, supports, strict=True))
+            support = (1 - config.shared_support) * supported.get(word, 0.0) + config.shared_support * of_all
             cosines[word] = float(z @ w) + config.captions_weight * float(centroid @ w)
             cosines[word] += config.picture_weight * whole - config.hub_weight * hubness
             score[word] = cosines[word] + config.support_weight * math.log(support + 1 / len(hits))
@@ -134,6 +147,8 @@ VARIANTS = [
     NamingConfig(neighbours=2, direct=3, gate=0.9, least_score=0.0),
     NamingConfig(neighbours=4, gate=0.5, least_score=0.3, least_margin=0.1),
     NamingConfig(neighbours=4, captions_weight=0.0, support_weight=0.0, hub_weight=0.0, picture_weight=0.0),
+    NamingConfig(neighbours=4, gate=0.0, support_weight=0.3, shared_support=0.9),
+    NamingConfig(neighbours=5, support_weight=0.1, shared_support=0.0),
     NamingConfig(neighbours=6, captions_weight=1.5, support_weight=0.2, hub_weight=1.0, picture_weight=0.7),
 ]
 
@@ -511,7 +526,8 @@ def test_settings() -> None:
     assert [NamingConfig(naming=method).captions for method in METHODS] == [50, 10, 10]
     assert NamingConfig(naming=Naming.TAG, neighbours=3).captions == 3
     assert all(field.metadata["help"] for field in fields(NamingNumbers))
-    for wrong, said in {"neighbours": 0, "direct": -1, "gate": 1.5, "least_score": -0.1}.items():
+    wrongs = {"neighbours": 0, "direct": -1, "gate": 1.5, "least_score": -0.1, "shared_support": 1.1}
+    for wrong, said in wrongs.items():
         with pytest.raises(ValueError, match=rf"--{wrong.replace('_', '-')} {said}"):
             NamingConfig(**{wrong: said})
 
