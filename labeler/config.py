@@ -36,7 +36,7 @@ ONLY_FOR: dict[Enum, tuple[str, ...]] = {
     Regions.AGGLOMERATION: ("parts",),
     Edges.CRF: ("temperature",),
     Naming.DEFAULT: (
-        *("direct", "captions_weight", "support_weight", "hub_weight", "picture_weight"),
+        *("direct", "captions_weight", "support_weight", "shared_support", "hub_weight", "picture_weight"),
         *("gate", "least_score", "least_margin", "keep_equal"),
     ),
     Naming.ZERO_GUIDANCE: ("merge_from",),
