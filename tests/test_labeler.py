@@ -136,9 +136,9 @@ def planted(tmp_path: Path) -> Labeler:
 
 OTHERS: dict[str, Any] = {
     "k": 3, "seed": 5, "restarts": 1, "iterations": 2, "alike": 0.9, "min_cells": 1, "max_regions": 2,
-    "join_apart": False, "parts": 2, "temperature": 5.0, "direct": 3, "captions_weight": 1.0, "support_weight": 0.5, "shared_support": 0.0,
-    "hub_weight": 2.0, "picture_weight": 1.0, "gate": 0.0, "least_score": 0.9, "least_margin": 0.5,
-    "keep_equal": True, "merge_from": 0.1, "home_weight": 1.0,
+    "join_apart": False, "parts": 2, "temperature": 5.0, "direct": 3, "captions_weight": 1.0, "support_weight": 0.5,
+    "shared_support": 0.0, "hub_weight": 2.0, "picture_weight": 1.0, "gate": 0.0, "least_score": 0.9,
+    "least_margin": 0.5, "keep_equal": True, "merge_from": 0.1, "home_weight": 1.0,
 }  # fmt: skip
 """Another value for each number that is for one way alone."""
 
