@@ -52,11 +52,11 @@ def main() -> int:
         counted = count_concepts((lists, np.ones(len(lists), np.bool_)) for lists in map(_concepts, paths))
         chosen = choose_concepts(counted, least_captions(tally.kept))
         links = (Path(folder) / "starts.npy", Path(folder) / "links.npy")
-        write_links(*links, map(_concepts, paths), chosen.words, tally.kept)
+        write_links(*links, map(_concepts, paths), chosen["text"].combine_chunks(), tally.kept)
         seconds = time.monotonic() - started
     assert tally.balanced
     print(f"read {tally.read:,} = kept {tally.kept:,} + duplicates {tally.duplicates:,} + refused {tally.refused}")
-    print(f"{found:,} concepts found, {found / max(tally.kept, 1):.1f} a caption; {len(chosen.words):,} chosen")
+    print(f"{found:,} concepts found, {found / max(tally.kept, 1):.1f} a caption; {len(chosen):,} chosen")
     print(f"{tagged:.0f} s to read, clean, dedup, tag and write, {seconds - tagged:.0f} s to count, choose and link")
     print(f"{seconds:.0f} s, {tally.read / seconds:,.0f} rows/s, peak memory of all processes {peak.megabytes:,.0f} MB")
     print(f"(this process alone {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:,.0f} MB)")

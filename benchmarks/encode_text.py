@@ -18,8 +18,9 @@ what its worker does: processes start, read tar files and tokenise, and the mapp
 Useful GFLOP/s are the operations that the captions need (`tower.useful_flops`), the same for everybody, by the time;
 computed GFLOP/s are those that a program is known to do: more where it fills up to 77 places (`padded_flops`), fewer
 where captions share their beginnings (`shared_flops`). Both are also given as a share of the rate of the bare matrix
-products of this tower in the same precision (`ceiling.py`; of float32 for integers): the better of two measurements,
-before and after. A precision that our encoder replaces on the processor at hand is shown as what it became.
+products of this tower in the same precision (`ceiling.py`; of float32 for integers), measured for a second right before
+a program's turn, for machines are not equally fast all the time: shares are medians over the rounds. A precision that
+our encoder replaces on the processor at hand is shown as what it became.
 
 The GPU is the first one. Not measured: several GPUs, reading a corpus and writing an index (`build.py` does).
 """
@@ -58,6 +59,9 @@ PROGRAMS = Path(__file__).parent / "peers"
 
 REFERENCE = "clip-retrieval, mapper"
 """Whose vectors the others are compared with, and whose rate is the 1 of the ratios."""
+
+CEILING_REPEATS = 20
+"""Of every product, before each turn."""
 
 CONTEXT = 77
 
@@ -135,7 +139,7 @@ def main() -> int:
 
 
 def measure(architecture: str, captions: list[str], flags: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """One architecture: its ceiling, everybody's vectors, then everybody's rounds in turn."""
+    """One architecture: everybody's vectors, then everybody's rounds in turn, each after a look at the ceiling."""
     tower = tower_of(architecture)
     tokens = tokens_of(captions, architecture)
     lengths = token_lengths(tokens)
@@ -143,8 +147,6 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
     padded = padded_flops(CONTEXT, few, tower)
     ours = shared_flops(trees_of(tokens, flags.device), tower)
     computed = {f"ours, {kind}": ours for kind in ("fp32", "bf16", "int16")}
-    kinds = [kind for kind in flags.precisions if kind != "int16"] or ["fp32"]
-    before = ceiling(tower, kinds, ROWS, 10, flags.device)
     with programs(architecture, captions, flags, scratch) as running:
         where = {system: program for program in running for system in program.systems}
         vectors: dict[str, np.ndarray] = {}
@@ -152,28 +154,27 @@ def measure(architecture: str, captions: list[str], flags: argparse.Namespace, s
             program.encode(system, scratch / f"{number}.npy")
             vectors[system] = np.load(scratch / f"{number}.npy")
         seconds: dict[str, list[float]] = {system: [] for system in where}
+        limits: dict[str, list[float]] = {system: [] for system in where}
         for _ in range(flags.rounds):
             for system, program in where.items():
+                kind = precision_of(system, flags.device)
+                limits[system].append(ceiling(tower, [kind], ROWS, CEILING_REPEATS, flags.device)[kind]["tower"])
                 seconds[system].append(program.encode(system))
         versions = {name: version for program in running for name, version in program.versions.items()}
-    after = ceiling(tower, kinds, ROWS, 10, flags.device)
-    limits = {name: max(before[name], after[name], key=lambda rates: rates["tower"]) for name in kinds}
     reference = REFERENCE if REFERENCE in vectors else next(iter(vectors))
     rows = {}
     for system, times in seconds.items():
-        limit = limits.get(precision_of(system, flags.device), {}).get("tower")
         count = len(captions) if system in computed else few
         does = computed.get(system, padded if system.startswith(PADDED) else None)
-        row = rate(count, times, {"useful": useful_flops(lengths[:count], tower), "computed": does}, limit)
+        row = rate(count, times, {"useful": useful_flops(lengths[:count], tower), "computed": does}, limits[system])
         same = agreement(vectors[system][:few], vectors[reference][:few])
-        rows[system] = {**row, **same, "captions": count, "seconds": times}
+        rows[system] = {**row, **same, "captions": count, "seconds": times, "ceilings": limits[system]}
     for row in rows.values():
         row["ratio"] = row["captions_per_s"] / rows[reference]["captions_per_s"]
     return {
         "systems": rows,
         "reference": reference,
         "mean_tokens": float(lengths.mean()),
-        "ceiling": limits,
         "flops": {"computed": computed, "padded": padded},
         "versions": versions,
     }
@@ -226,16 +227,15 @@ def precision_of(system: str, device: str) -> str:
     return "bf16" if system.endswith("bf16") else "fp32"
 
 
-def rate(captions: int, seconds: list[float], flops: dict[str, int | None], limit: float | None) -> dict[str, Any]:
-    """Rates of the median round: captions/s, GFLOP/s of each known work, and their shares of the limit in GFLOP/s."""
+def rate(captions: int, seconds: list[float], flops: dict[str, int | None], limits: list[float]) -> dict[str, Any]:
+    """Medians over the rounds: captions/s, GFLOP/s of each known work, and its share of what the round allowed."""
     middle = statistics.median(seconds)
-    found: dict[str, Any] = {"captions_per_s": captions / middle}
+    found: dict[str, Any] = {"captions_per_s": captions / middle, "ceiling_gflops": statistics.median(limits)}
     for kind, operations in flops.items():
         if operations is None:
             continue
-        found[f"{kind}_gflops"] = operations / middle / 1e9
-        if limit:
-            found[f"{kind}_of_ceiling"] = operations / middle / 1e9 / limit
+        shares = [operations / each / 1e9 / limit for each, limit in zip(seconds, limits, strict=True)]
+        found |= {f"{kind}_gflops": operations / middle / 1e9, f"{kind}_of_ceiling": statistics.median(shares)}
     return found
 
 
@@ -252,13 +252,12 @@ def show(architecture: str, found: dict[str, Any], result: dict[str, Any]) -> No
     """Print the table of one architecture."""
     print(f"\n{architecture}, random weights; {result['captions']:,} captions of {found['mean_tokens']:.1f} tokens,")
     print(f"{result['rounds']} rounds; {result['device']}, {result['threads']} threads, load {result['load'][0]:.1f}")
-    limits = ", ".join(f"{name} {each['tower']:,.0f}" for name, each in found["ceiling"].items())
-    print(f"bare products of this tower, GFLOP/s: {limits}\n{json.dumps(found['versions'])}\n")
-    heads = ["captions/s", "ratio", "useful GF/s", "of ceiling", "computed", "of ceiling", "cosine min", "mean"]
-    heads.append("<0.9999")
+    print(f"{json.dumps(found['versions'])}\n")
+    heads = ["captions/s", "ratio", "ceiling GF/s", "useful", "of ceiling", "computed", "of ceiling", "cosine min"]
+    heads += ["mean", "<0.9999"]
     print(f"{'what':<40}" + "".join(f"{head:>13}" for head in heads))
     for system, row in found["systems"].items():
-        cells = [f"{row['captions_per_s']:,.1f}", f"{row['ratio']:.2f}"]
+        cells = [f"{row['captions_per_s']:,.1f}", f"{row['ratio']:.2f}", f"{row['ceiling_gflops']:,.0f}"]
         for kind in ("useful", "computed"):
             cells.append(f"{row[f'{kind}_gflops']:,.1f}" if f"{kind}_gflops" in row else "")
             cells.append(f"{row[f'{kind}_of_ceiling']:.0%}" if f"{kind}_of_ceiling" in row else "")

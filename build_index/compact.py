@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from build_index.concept_stage import write_concept_tables
 from build_index.export import export_cased, give_up_export, is_export_given_up
@@ -14,7 +15,6 @@ from build_index.rewriting import is_scattered, require_intact_concepts, rewrite
 from build_index.search_index.state import state_of
 from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex, open_index
-from shards.concepts import ChosenConcepts
 from shards.leftovers import aside_of, before_of, clear, make_way
 from shards.manifest import ConceptsInfo, PartInfo
 from shards.parts import write_array
@@ -97,6 +97,7 @@ def _write_concepts(index: Index, writer: IndexWriter, parts: list[PartInfo]) ->
     concepts = index.concepts
     ids = np.flatnonzero(concepts.counts)
     words = concepts.words(ids)
-    chosen = ChosenConcepts(words, [concepts.kinds[i] for i in ids], [int(concepts.counts[i]) for i in ids])
+    texts, kinds = (pa.array(each, pa.string()) for each in (words, [concepts.kinds[i] for i in ids]))
+    chosen = pa.table({"text": texts, "kind": kinds, "count": concepts.counts[ids]})
     concept_parts = [writer.write_concepts(0, 0, words, concepts.vectors(ids))] if words else []
-    return write_concept_tables(writer, parts, concept_parts, words, chosen)
+    return write_concept_tables(writer, parts, concept_parts, texts, chosen)

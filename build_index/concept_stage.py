@@ -1,23 +1,26 @@
 """The words of an index: which are said, their vectors, and which captions hold them."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from build_index import encoding
 from build_index.encoding import TextEncoder
 from shards import Index, IndexWriter
-from shards.concepts import ChosenConcepts, choose_concepts, count_concepts, write_concept_table, write_links
+from shards.concepts import choose_concepts, count_concepts, write_concept_table, write_links
 from shards.manifest import ConceptPartInfo, ConceptsInfo, PartInfo
 from shards.parts import CAPTIONS_SCHEMA, WORDS_SCHEMA, alive, read_parquet
 from shards.progress import progress
 
 CONCEPTS_PER_PART = 8_192
+
+NO_WORDS = pa.array([], pa.string())
 
 Report = Callable[[float], object]
 
@@ -69,18 +72,22 @@ def write_concepts(
     counted = count_concepts((_concepts(folder, part), alive(part, removed)) for part in parts)
     chosen = choose_concepts(counted, least or least_captions(sum(part.rows for part in parts)))
     kept = _reusable_concepts(earlier, encoder.prompts)
-    words = [word for part in kept for word in _words(folder, part)]
-    new = sorted(_without(chosen.words, words))  # neighbours begin alike, which is computed once (encoders.prefixes)
+    words = pa.concat_arrays([NO_WORDS, *(_words(folder, part) for part in kept)])
+    unknown = pc.invert(pc.is_in(chosen["text"], value_set=words))
+    new = sorted(
+        chosen["text"].filter(unknown).to_pylist()
+    )  # neighbours begin alike: computed once (encoders.prefixes)
     concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new)
-    return write_concept_tables(writer, parts, concept_parts, [*words, *new], chosen), embedded
+    words = pa.concat_arrays([words, pa.array(new, pa.string())])
+    return write_concept_tables(writer, parts, concept_parts, words, chosen), embedded
 
 
 def write_concept_tables(
     writer: IndexWriter,
     parts: Sequence[PartInfo],
     concept_parts: list[ConceptPartInfo],
-    words: Sequence[str],
-    chosen: ChosenConcepts,
+    words: pa.StringArray,
+    chosen: pa.Table,
 ) -> ConceptsInfo:
     """Write which concepts may be said, and link captions to all.
 
@@ -89,7 +96,7 @@ def write_concept_tables(
         parts: the captions, with the concepts of each.
         concept_parts: the concepts, which are written already.
         words: all of them, in the order of their ids.
-        chosen: those that may be said.
+        chosen: those that may be said, as from `choose_concepts`.
     """
     starts, links = write_links(
         writer.table_path("starts", "npy"),
@@ -100,7 +107,7 @@ def write_concept_tables(
     )
     table = write_concept_table(writer.table_path("concepts", "parquet"), words, chosen)
     return ConceptsInfo(
-        rows=len(words), current=len(chosen.words), parts=concept_parts, table=table, starts=starts, links=links
+        rows=len(words), current=len(chosen), parts=concept_parts, table=table, starts=starts, links=links
     )
 
 
@@ -173,14 +180,8 @@ def _concepts(folder: Path, part: PartInfo) -> pa.ListArray:
     return read_parquet(path, part.rows, CAPTIONS_SCHEMA, ["concepts"])["concepts"].combine_chunks()
 
 
-def _words(folder: Path, part: ConceptPartInfo) -> list[str]:
-    words: list[str] = read_parquet(folder / part.words.name, part.rows, WORDS_SCHEMA)["text"].to_pylist()
-    return words
-
-
-def _without(words: Iterable[str], known: Iterable[str]) -> list[str]:
-    have = set(known)
-    return [word for word in words if word not in have]
+def _words(folder: Path, part: ConceptPartInfo) -> pa.StringArray:
+    return read_parquet(folder / part.words.name, part.rows, WORDS_SCHEMA, ["text"])["text"].combine_chunks()
 
 
 def _reusable_concepts(earlier: Index | None, prompts: Sequence[str]) -> list[ConceptPartInfo]:

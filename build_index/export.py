@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from build_index.faiss_index import flat_index
+from build_index.faiss_index import add_halves, flat_index
 from build_index.search_index.written import write_faiss
 from shards import Index, layout
 from shards.files import write_whole
@@ -28,7 +27,7 @@ def export_cased(index: Index) -> Path:
     write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
     database = flat_index(index.manifest.encoder.dimension)
     for number, part in enumerate(index.manifest.parts):
-        database.add(index.part_vectors(number)[alive(part, index.removed)].astype(np.float32))
+        add_halves(database, index.part_vectors(number)[alive(part, index.removed)])
     write_whole(folder / "text.index", lambda partial: write_faiss(database, partial))
     return folder
 

@@ -20,7 +20,7 @@ from shards import Index
 from shards.files import write_bytes
 from shards.manifest import FileInfo, PartInfo, digest
 
-QUERIES, QUERIES_OF_EXACT = 512, 64
+QUERIES, QUERIES_OF_EXACT = 512, 16
 """Queries that recall is measured with; an index that is exact by its make needs fewer to be seen to be."""
 
 SEED = 0

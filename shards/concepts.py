@@ -1,7 +1,6 @@
 """From the concepts of every caption to the tables of an index: what may be said, and which captions say it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -24,18 +23,6 @@ MERGE_ABOVE = 1_000_000
 """Counted rows that may wait before they are merged into the total."""
 
 
-@dataclass(frozen=True)
-class ChosenConcepts:
-    """The words that may be said, in order of first appearance, each with its most frequent kind.
-
-    `counts` says how many captions hold each.
-    """
-
-    words: list[str]
-    kinds: list[str]
-    counts: list[int]
-
-
 def count_concepts(captions: Iterable[tuple[pa.ListArray, NDArray[np.bool_]]]) -> pa.Table:
     """Count the captions that hold each concept.
 
@@ -54,41 +41,51 @@ def count_concepts(captions: Iterable[tuple[pa.ListArray, NDArray[np.bool_]]]) -
     return _merged([total, *waiting])
 
 
-def choose_concepts(counted: pa.Table, least: int) -> ChosenConcepts:
+def choose_concepts(counted: pa.Table, least: int) -> pa.Table:
     """The words that at least so many captions hold, or that a word list names.
 
     Args:
         counted: from `count_concepts`.
         least: captions that must hold a concept.
+
+    Returns:
+        Columns text, kind and count, a row for each text, in order of first appearance. The kind is the most frequent
+        one, of equally frequent ones the last by the alphabet; what a word list names is a `WORD`.
     """
     sums = counted.group_by("text", use_threads=False).aggregate([("count", "sum")])
     frequent = sums.filter(pc.greater_equal(sums["count_sum"], least))["text"]
     listed = counted.filter(pc.equal(counted["kind"], WORD))["text"]
     allowed = pa.chunked_array([*frequent.chunks, *listed.chunks], pa.string())
     kept = counted.filter(pc.is_in(counted["text"], value_set=allowed))
-    facts: dict[str, dict[str, int]] = {}
-    for text, kind, count in zip(*(kept[name].to_pylist() for name in ("text", "kind", "count")), strict=True):
-        facts.setdefault(text, {})[kind] = count
-    kinds = [WORD if WORD in found else max(found, key=lambda kind: (found[kind], kind)) for found in facts.values()]
-    return ChosenConcepts(list(facts), kinds, [sum(found.values()) for found in facts.values()])
+    return _of_one_kind(kept)
 
 
-def write_concept_table(path: Path, words: Sequence[str], chosen: ChosenConcepts) -> FileInfo:
+def _of_one_kind(kept: pa.Table) -> pa.Table:
+    texts = kept["text"].combine_chunks().dictionary_encode()  # by first appearance
+    ids, counts = texts.indices.to_numpy(), kept["count"].to_numpy()
+    known = sorted(pc.unique(kept["kind"]).to_pylist())
+    kinds = pc.index_in(kept["kind"], value_set=pa.array(known, pa.string())).to_numpy()
+    order = np.lexsort((kinds, counts, pc.equal(kept["kind"], WORD).to_numpy(), ids))
+    last = order[np.cumsum(np.bincount(ids)) - 1]  # the row of each text's kind
+    sums = np.bincount(ids, counts).astype(np.int64)
+    return pa.table({"text": texts.dictionary, "kind": kept["kind"].take(last), "count": sums})
+
+
+def write_concept_table(path: Path, words: pa.StringArray, chosen: pa.Table) -> FileInfo:
     """Write kind and count of every concept by id; those that are not chosen have count 0.
 
     Args:
         path: where to.
         words: every concept of the index, in the order of ids.
-        chosen: those that may be said now.
+        chosen: those that may be said now, as from `choose_concepts`.
     """
-    facts = {word: (kind, count) for word, kind, count in zip(chosen.words, chosen.kinds, chosen.counts, strict=True)}
-    rows = [facts.get(word, ("", 0)) for word in words]
-    columns = [pa.array([kind for kind, _ in rows], pa.string()), pa.array([count for _, count in rows], pa.uint32())]
+    rows = chosen.take(pc.index_in(words, value_set=chosen["text"].combine_chunks()))
+    columns = [pc.fill_null(rows["kind"], ""), pc.fill_null(rows["count"], 0).cast(pa.uint32())]
     return write_table(path, pa.table(columns, schema=CONCEPT_TABLE_SCHEMA))
 
 
 def write_links(
-    starts_path: Path, links_path: Path, captions: Iterable[pa.ListArray], words: Sequence[str], rows: int
+    starts_path: Path, links_path: Path, captions: Iterable[pa.ListArray], words: pa.StringArray, rows: int
 ) -> tuple[FileInfo, FileInfo]:
     """Write which concepts each caption holds, as compressed rows: links[starts[i]:starts[i + 1]] are caption i's ids.
 
@@ -100,12 +97,11 @@ def write_links(
         rows: captions of the index.
     """
     starts = np.zeros(rows + 1, np.int64)
-    vocabulary = pa.array(words, pa.string())
 
     def ids() -> Iterator[NDArray[np.int32]]:
         row = 0
         for lists in captions:
-            starts[row + 1 : row + 1 + len(lists)], found = find_links(lists, vocabulary)
+            starts[row + 1 : row + 1 + len(lists)], found = find_links(lists, words)
             row += len(lists)
             yield found
 

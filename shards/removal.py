@@ -122,8 +122,8 @@ def _recounted(writer: IndexWriter, index: Index, removed: NDArray[np.int64]) ->
         for number, part in enumerate(index.manifest.parts)
     )
     concepts = index.concepts
-    words = concepts.words(range(len(concepts)))
-    said = pa.array([word for word, count in zip(words, concepts.counts, strict=True) if count], pa.string())
+    words = pa.array(concepts.words(range(len(concepts))), pa.string())
+    said = words.filter(pa.array(concepts.counts > 0))
     counted = count_concepts(lists)
     left = choose_concepts(counted.filter(pc.is_in(counted["text"], value_set=said)), least=1)
-    return write_concept_table(writer.table_path("concepts", "parquet"), words, left), len(left.words)
+    return write_concept_table(writer.table_path("concepts", "parquet"), words, left), len(left)

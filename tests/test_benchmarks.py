@@ -118,9 +118,10 @@ def test_tars_hold_every_caption_in_order(tmp_path: Path) -> None:
     assert found == captions
 
 
-def test_rates_are_those_of_the_median_round() -> None:
-    found = rate(10, [9.0, 2.0, 1.0], {"useful": 8 * 10**9, "computed": None}, limit=16.0)
-    assert found == {"captions_per_s": 5.0, "useful_gflops": 4.0, "useful_of_ceiling": 0.25}
+def test_rates_are_medians_over_the_rounds() -> None:
+    found = rate(10, [8.0, 2.0, 1.0], {"useful": 8 * 10**9, "computed": None}, [2.0, 16.0, 9.0])
+    rates = {"captions_per_s": 5.0, "ceiling_gflops": 9.0, "useful_gflops": 4.0}
+    assert found == {**rates, "useful_of_ceiling": 0.5}  # of 1 / 2, 4 / 16 and 8 / 9
 
 
 def test_agreement_counts_lost_captions() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from search_material import NONE, clustered, slow_search, unit
 
 from build_index.search_index.exact import NOTHING, exact_rows, keep_best, reranked
-from build_index.search_index.queries import GapModel, gap_queries
+from build_index.search_index.queries import MEAN_ROWS, GapModel, gap_queries
 from build_index.search_index.stored import StoredVectors, widened
 from build_index.search_index.tuning import share_found
 
@@ -145,7 +145,7 @@ def test_queries_lie_where_the_model_says() -> None:
     queries = gap_queries(vectors, rows, seed=3).astype(np.float64)
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(queries, gap_queries(vectors, rows, seed=3))
-    captions = vectors.take(vectors.sample(16_384, NONE)).astype(np.float64)
+    captions = vectors.take(vectors.sample(MEAN_ROWS, NONE)).astype(np.float64)
     middle = captions.mean(axis=0)
     spread = np.sqrt(((captions - middle) ** 2).sum(axis=1).mean())
     # Undo the scaling: the queries before it all have nearly the same length, and their mean is the shifted middle.

@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from build_index.concepts.generic_words import ABSTRACT, MEASURES, MEDIUM, OPINION, RELATION, THINGS_OF_MEDIA, WRAPPERS
@@ -66,6 +67,7 @@ class Cutter:
     def __init__(self, singular: Callable[[str, str], str], is_listed: Callable[[str], bool]) -> None:
         self._singular = singular
         self._is_listed = is_listed
+        self._alone = lru_cache(maxsize=16_384)(self._find_alone)
 
     def cut(self, words: Sequence[str], parts: str, chunk: list[Unit]) -> Iterator[Concept]:
         """The concepts of one noun phrase, longest first, after the names in it.
@@ -75,6 +77,11 @@ class Cutter:
             parts: its parts of speech.
             chunk: the units of the phrase.
         """
+        if len(chunk) == 1 and chunk[0].part in "nm":  # two phrases of three
+            noun, _, part = chunk[0]
+            if not noun or not _is_bound(words[noun - 1], words[noun]):
+                yield from self._alone(words[noun], part)
+            return
         while chunk and (chunk[-1].part in "adg" or _is_medium(words, chunk, -1)):
             chunk = chunk[:-1]
         for unit in chunk:
@@ -108,6 +115,14 @@ class Cutter:
             fits = len(front) + 2 + len(tail) <= MAX_WORDS
             if fits and (not front or (head in HEADS and front[0] not in _NOT_FIRST)):
                 yield Concept(join([*front, head, "of", *tail]), ConceptKind.PHRASE)
+
+    def _find_alone(self, word: str, part: str) -> tuple[Concept, ...]:
+        """The concept of a phrase that is a single noun, if it is any."""
+        unit = Unit(0, 1, part)
+        head = self._singular(word, part)
+        if _is_medium([word], [unit], 0) or _shortest([unit], head) > 1:
+            return ()
+        return (Concept(join([head]), ConceptKind.NOUN),)
 
     def _name(self, words: Sequence[str], parts: str, unit: Unit) -> Iterator[Concept]:
         """A name, and the common noun in it: Golden Gate Bridge, bridge."""
@@ -150,9 +165,13 @@ def _text(words: Sequence[str], chunk: list[Unit], start: int, head: str) -> str
         return ""  # four words of a longer phrase are an arbitrary cut
     if length > 1 and words[first] in _NOT_FIRST:
         return ""
-    if first > 0 and f"{words[first - 1]} {words[first].removesuffix('s')}" in BOUND:
+    if first > 0 and _is_bound(words[first - 1], words[first]):
         return ""
     return join([*words[first : chunk[-1].start], head])
+
+
+def _is_bound(before: str, word: str) -> bool:
+    return f"{before} {word.removesuffix('s')}" in BOUND
 
 
 def _is_medium(words: Sequence[str], chunk: list[Unit], at: int) -> bool:

@@ -118,6 +118,9 @@ def chunks(words: Sequence[str], parts: str, names: Sequence[Span]) -> Iterator[
         shape = shape[:start] + Part.NAME * (end - start) + shape[end:]
     for run in _RUN.finditer(shape):
         start, end = run.span()
+        if end == start + 1 and shape is parts:  # most of them
+            yield [Unit(start, end, parts[start])]
+            continue
         inside = [span for span in names if start <= span[0] < end]
         chunk: list[Unit] = []
         for unit in units(parts[:end], inside, start):
