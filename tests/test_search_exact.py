@@ -34,10 +34,9 @@ def test_rows_are_taken_from_their_parts() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 20, 37, 101])
-def test_blocks_are_all_rows_from_one_on(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    monkeypatch.setattr("build_index.search_index.stored.ROWS_PER_BLOCK", 7)
+def test_blocks_are_all_rows_from_one_on(first: int) -> None:
     vectors = clustered(101)
-    blocks = list(vectors.blocks(first))
+    blocks = list(vectors.blocks(first, most=7))
     assert [number for start, block in blocks for number in range(start, start + len(block))] == list(range(first, 101))
     everything = np.concatenate(vectors.parts).astype(np.float32)
     for start, block in blocks:
@@ -66,7 +65,7 @@ def test_exact_search_is_the_slow_one(rows: int, k: int, block: int, seed: int, 
     k = min(k, len(vectors.alive))
     queries = unit(np.random.default_rng(seed).standard_normal((3, 8)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("build_index.search_index.stored.ROWS_PER_BLOCK", block)
+        patch.setattr("build_index.search_index.exact.ROWS_OF_BLOCK", block)
         found = exact_rows(vectors, queries, k)
     everything = np.concatenate(vectors.parts).astype(np.float64)
     for query, mine in zip(queries, found, strict=True):

@@ -359,8 +359,11 @@ def test_lists_with_one_bit_turned_are_trained_again(tmp_path: Path, corpora: tu
     assert learned_of(built(tmp_path, *corpora)).rows == 460
 
 
-def test_a_search_index_of_another_kind_than_the_manifest_says(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
-    index = built(tmp_path, corpora[0])
+@pytest.mark.parametrize("exact_rows", [100, 1_000])
+def test_a_search_index_of_another_kind_than_the_manifest_says(
+    tmp_path: Path, corpora: tuple[Path, Path], exact_rows: int
+) -> None:
+    index = built(tmp_path, corpora[0], exact_rows=exact_rows)
     flat = faiss.IndexScalarQuantizer(27, faiss.ScalarQuantizer.QT_4bit)  # of fewer bytes
     flat.train(vectors := np.eye(27, dtype=np.float32)[np.arange(400) % 27])
     flat.add(vectors)
@@ -368,6 +371,24 @@ def test_a_search_index_of_another_kind_than_the_manifest_says(tmp_path: Path, c
     path.write_bytes(faiss.serialize_index(flat).tobytes().ljust(size, b"\0"))
     with pytest.raises(ShardDamaged, match=f"{path}: not the kind of index that the manifest says"):
         Searcher(open_index(index.folder))
+
+
+@pytest.mark.parametrize("k", [1, 30])
+def test_many_queries_find_in_a_flat_index_what_each_finds_alone(
+    tmp_path: Path, corpora: tuple[Path, Path], k: int
+) -> None:
+    """Together they are multiplied as matrices, alone by FAISS."""
+    folder = built(tmp_path, corpora[0], exact_rows=1_000).folder
+    remove(folder, None, "q")
+    searcher = Searcher(open_index(folder))
+    assert searcher.index.manifest.index.kind == FLAT
+    queries = LetterCounter().encode(words(40, seed=1))
+    cosines, rows = searcher.search(queries, k)
+    for query, scores, found in zip(queries, cosines, rows, strict=True):
+        alone = searcher.search(query[None], k)
+        np.testing.assert_array_equal(alone[0][0], scores)
+        np.testing.assert_array_equal(alone[1][0], found)
+    np.testing.assert_array_equal(rows[7], slow_search(searcher._flat, queries[7], k))
 
 
 # --- interrupted -----------------------------------------------------------------------------------------------------

@@ -78,10 +78,15 @@ class Cutter:
             chunk: the units of the phrase.
         """
         if len(chunk) == 1 and chunk[0].part in "nm":  # two phrases of three
-            noun, _, part = chunk[0]
-            if not noun or not _is_bound(words[noun - 1], words[noun]):
-                yield from self._alone(words[noun], part)
-            return
+            return iter(self._of_noun(words, chunk[0]))
+        return self._of_phrase(words, parts, chunk)
+
+    def _of_noun(self, words: Sequence[str], noun: Unit) -> Sequence[Concept]:
+        if noun.start and _is_bound(words[noun.start - 1], words[noun.start]):
+            return ()
+        return self._alone(words[noun.start], noun.part)
+
+    def _of_phrase(self, words: Sequence[str], parts: str, chunk: list[Unit]) -> Iterator[Concept]:
         while chunk and (chunk[-1].part in "adg" or _is_medium(words, chunk, -1)):
             chunk = chunk[:-1]
         for unit in chunk:

@@ -118,20 +118,24 @@ def chunks(words: Sequence[str], parts: str, names: Sequence[Span]) -> Iterator[
         shape = shape[:start] + Part.NAME * (end - start) + shape[end:]
     for run in _RUN.finditer(shape):
         start, end = run.span()
-        if end == start + 1 and shape is parts:  # most of them
+        if end == start + 1 and not names:  # most of them
             yield [Unit(start, end, parts[start])]
-            continue
-        inside = [span for span in names if start <= span[0] < end]
-        chunk: list[Unit] = []
-        for unit in units(parts[:end], inside, start):
-            if chunk and not _continues(words, parts, chunk[-1], unit):
-                if closed := _closed(chunk):
-                    yield closed
-                chunk = []
-            if chunk or _opens(parts, unit):
-                chunk.append(unit)
-        if closed := _closed(chunk):
-            yield closed
+        else:
+            inside = [span for span in names if start <= span[0] < end]
+            yield from _chunks_of_run(words, parts, units(parts[:end], inside, start))
+
+
+def _chunks_of_run(words: Sequence[str], parts: str, run: Iterator[Unit]) -> Iterator[list[Unit]]:
+    chunk: list[Unit] = []
+    for unit in run:
+        if chunk and not _continues(words, parts, chunk[-1], unit):
+            if closed := _closed(chunk):
+                yield closed
+            chunk = []
+        if chunk or _opens(parts, unit):
+            chunk.append(unit)
+    if closed := _closed(chunk):
+        yield closed
 
 
 def units(parts: str, names: Sequence[Span], start: int = 0) -> Iterator[Unit]:

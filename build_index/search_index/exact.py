@@ -14,6 +14,9 @@ from build_index.search_index.stored import StoredVectors
 ROWS_AT_ONCE = 1 << 12
 """Candidates that a thread is handed at a time."""
 
+ROWS_OF_BLOCK = 2_048
+"""Rows that are multiplied with all queries at once, and stay in a near cache meanwhile."""
+
 SOON = 2
 """Vectors that are asked for before they are multiplied."""
 
@@ -45,7 +48,7 @@ def exact_rows(vectors: StoredVectors, queries: NDArray[np.float32], k: int) -> 
     """
     best = np.full((len(queries), k), -np.inf, np.float32)
     rows = np.full((len(queries), k), NOTHING, np.int64)
-    for first, block in vectors.blocks():
+    for first, block in vectors.blocks(most=ROWS_OF_BLOCK):
         scores = queries @ block.T
         here = vectors.removed[(vectors.removed >= first) & (vectors.removed < first + len(block))]
         scores[:, here - first] = -np.inf
