@@ -54,10 +54,20 @@ class SeenCaptions:
             self._pack()
         return assigned, new
 
+    def adopt(self, digests: NDArray[np.uint8]) -> None:
+        """Give the hashes of an index's part the next rows, one after the other: uint8 [n, 16], all different."""
+        first, second = np.ascontiguousarray(digests).view("<u8").T
+        self._add(_sorted_run(first, second, np.arange(self._rows, self._rows + len(digests), dtype=np.uint32)))
+        self._rows += len(digests)
+
     def _pack(self) -> None:
         first, second = _halves(list(self._fresh))
-        self._runs.append(_sorted_run(first, second, np.fromiter(self._fresh.values(), np.uint32, len(self._fresh))))
+        rows = np.fromiter(self._fresh.values(), np.uint32, len(self._fresh))
         self._fresh = {}
+        self._add(_sorted_run(first, second, rows))
+
+    def _add(self, run: _Run) -> None:
+        self._runs.append(run)
         while len(self._runs) > 1 and len(self._runs[-2][0]) <= len(self._runs[-1][0]) < RUN_LIMIT:
             newer, older = self._runs.pop(), self._runs.pop()
             first, second, rows = (np.concatenate([older[column], newer[column]]) for column in range(3))

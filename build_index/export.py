@@ -1,11 +1,13 @@
 """Other programs' layouts of a caption index."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from build_index.faiss_index import add_halves, flat_index
-from build_index.search_index.written import write_faiss
+from build_index.search_index.written import write_flat
 from shards import Index, layout
 from shards.files import write_whole
 from shards.parts import alive
@@ -25,11 +27,14 @@ def export_cased(index: Index) -> Path:
     (folder / "metadata").mkdir(parents=True, exist_ok=True)
     give_up_export(index.folder)
     write_whole(folder / "metadata" / "0.arrow", lambda partial: _write_captions(partial, index))
-    database = flat_index(index.manifest.encoder.dimension)
-    for number, part in enumerate(index.manifest.parts):
-        add_halves(database, index.part_vectors(number)[alive(part, index.removed)])
-    write_whole(folder / "text.index", lambda partial: write_faiss(database, partial))
+    shape = (index.manifest.rows - len(index.removed), index.manifest.encoder.dimension)
+    write_whole(folder / "text.index", lambda partial: write_flat(_vectors(index), shape, partial))
     return folder
+
+
+def _vectors(index: Index) -> Iterator[NDArray[np.float16]]:
+    for number, part in enumerate(index.manifest.parts):
+        yield index.part_vectors(number)[alive(part, index.removed)]
 
 
 def give_up_export(folder: Path) -> None:

@@ -13,9 +13,9 @@ from build_index.search_index.making import make_lists
 from build_index.search_index.options import FLAT, LISTS, SearchOptions
 from build_index.search_index.scan import Scan
 from build_index.search_index.state import SearchState, state_of
-from build_index.search_index.stored import StoredVectors, leave
+from build_index.search_index.stored import StoredVectors
 from build_index.search_index.tuning import NEIGHBOURS, Setting
-from build_index.search_index.written import write_faiss
+from build_index.search_index.written import write_flat
 from shards import Index, ShardDamaged
 from shards.files import write_whole
 from shards.manifest import METRIC, IndexInfo
@@ -49,22 +49,9 @@ def write_faiss_index(
         lists.lists.nprobe = state.search.nprobe  # for readers that know FAISS but not `quality.json`
         info = write_whole(path, lists.write)
     else:
-        whole, state = flat_index(vectors.dimension), SearchState(options=options)
-        for part in vectors.parts:
-            add_halves(whole, part)
-            leave(part)
-        info = write_whole(path, lambda partial: write_faiss(whole, partial))
+        state, shape = SearchState(options=options), (vectors.rows, vectors.dimension)
+        info = write_whole(path, lambda partial: write_flat(vectors.in_turn(), shape, partial))
     return IndexInfo(kind=kind, metric=METRIC, file=info), state
-
-
-def flat_index(dimension: int) -> faiss.Index:
-    """An empty index that compares float16 vectors one by one by inner product."""
-    return faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-
-
-def add_halves(index: faiss.Index, vectors: NDArray[np.float16]) -> None:
-    """Add vectors to a flat index, whose codes they are, byte for byte: float16 [n, d]."""
-    index.add_sa_codes(np.ascontiguousarray(vectors).view(np.uint8))
 
 
 class Searcher:

@@ -77,7 +77,7 @@ class Intake:
             self._earlier = earlier.manifest.tally
             self.counts = Counts(earlier.counts())
             for part in range(len(earlier.manifest.parts)):
-                self.seen.assign(earlier.part_hashes(part))
+                self.seen.adopt(earlier.part_hashes(part))
 
     def parts(self, readings: Sequence[Reading], rows_per_part: int) -> Iterator[PartRows]:
         """Stream the unseen captions of sources in parts of equal size, the last one smaller."""

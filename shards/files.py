@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,8 +32,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> FileInfo:
     partial = path.with_name(path.name + layout.PARTIAL)
     try:
         write(partial)
-        _flush(partial)
-        info = file_info(partial)
+        with ThreadPoolExecutor(1) as beside:  # the disk is waited for and the digest computed at the same time
+            flushed = beside.submit(_flush, partial)
+            info = file_info(partial)
+            flushed.result()
         partial.replace(path)
     except BaseException as error:  # a full disk, Ctrl-C: what was begun is of no use
         partial.unlink(missing_ok=True)

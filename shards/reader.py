@@ -97,10 +97,10 @@ class Index:
         info = self.manifest.parts[part]
         return read_parquet(self._place.path(info.captions.name), info.rows, CAPTIONS_SCHEMA, columns)
 
-    def part_hashes(self, part: int) -> list[bytes]:
-        """The 16-byte hashes of all captions of a part, in row order."""
-        hashes: list[bytes] = self.part_table(part, ["hash"])["hash"].to_pylist()
-        return hashes
+    def part_hashes(self, part: int) -> NDArray[np.uint8]:
+        """The hashes of all captions of a part, in row order: uint8 [n, 16]."""
+        hashes = self.part_table(part, ["hash"])["hash"].combine_chunks()
+        return np.frombuffer(hashes.buffers()[1], np.uint8).reshape(-1, 16)[hashes.offset :][: len(hashes)]
 
     def counts(self) -> NDArray[np.uint32]:
         """How often each caption was met, uint32 [rows]."""

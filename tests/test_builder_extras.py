@@ -523,7 +523,7 @@ def test_an_export_that_is_killed_leaves_no_ids_beside_other_captions(tmp_path: 
     folder = build_with(tmp_path, corpus=(str(tmp_path / "a.parquet"),), export="cased").folder
     removed(folder, pattern="bus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("build_index.export.write_faiss", lambda *_: 1 / 0)
+        patch.setattr("build_index.export.write_flat", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             export_cased(open_index(folder))
     assert [path.name for path in (folder / "cased").iterdir()] == ["metadata"]

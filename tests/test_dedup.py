@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,19 @@ def test_against_a_dictionary(batches: list[list[bytes]]) -> None:
     for batch in batches:
         assert seen.assign(batch) == model.assign(batch)
         assert len(seen) == len(model.rows)
+
+
+@given(st.lists(st.sets(st.integers(0, 9_999)), max_size=9), st.lists(scattered | st.integers(0, 9_999).map(digest)))
+def test_an_index_is_adopted_as_if_its_hashes_had_been_met_one_by_one(parts: list[set[int]], more: list[bytes]) -> None:
+    adopted, met = SeenCaptions(), SeenCaptions()
+    known: set[int] = set()
+    for numbers in parts:
+        digests = [digest(number) for number in sorted(numbers - known)]
+        known |= numbers
+        adopted.adopt(np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16))
+        met.assign(digests)
+    assert adopted.assign(more) == met.assign(more)
+    assert len(adopted) == len(met)
 
 
 def test_many_runs_against_a_dictionary() -> None:

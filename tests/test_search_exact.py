@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from build_index.search_index.exact import NOTHING, exact_rows, keep_best, reran
 from build_index.search_index.queries import MEAN_ROWS, GapModel, gap_queries
 from build_index.search_index.stored import StoredVectors, widened
 from build_index.search_index.tuning import share_found
+from build_index.search_index.written import write_flat
 
 EMBEDDINGS = Path(__file__).parents[2] / "shared/data/lit_embeddings"
 
@@ -31,6 +33,16 @@ def test_rows_are_taken_from_their_parts() -> None:
     vectors = clustered(101)
     rows = np.array([100, 0, 20, 19, 50, 51, 0])
     np.testing.assert_array_equal(vectors.take(rows), np.concatenate(vectors.parts)[rows].astype(np.float32))
+
+
+@pytest.mark.parametrize("sizes", [[3, 0, 40], [0], [1]])
+def test_a_flat_index_is_written_as_faiss_writes_it(tmp_path: Path, sizes: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((size, 5)).astype(np.float16) for size in sizes]
+    theirs = faiss.IndexScalarQuantizer(5, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    theirs.add(np.concatenate(parts).astype(np.float32))
+    write_flat(parts, (sum(sizes), 5), tmp_path / "ours.faiss")
+    assert (tmp_path / "ours.faiss").read_bytes() == faiss.serialize_index(theirs).tobytes()
 
 
 @pytest.mark.parametrize("first", [0, 1, 20, 37, 101])

@@ -84,9 +84,14 @@ class StoredVectors:
             first: the row.
             most: rows of a block at most.
         """
-        for start, part in zip(self.starts[:-1].tolist(), self.parts, strict=True):
+        for start, part in zip(self.starts[:-1].tolist(), self.in_turn(), strict=True):
             for local in range(max(first - start, 0), len(part), most):
                 yield start + local, widened(part[local : local + most])
+
+    def in_turn(self) -> Iterator[NDArray[np.float16]]:
+        """The parts one by one, each let go of when the next is asked for."""
+        for part in self.parts:
+            yield part
             leave(part)
 
     def sample(self, count: int, without: NDArray[np.int64]) -> NDArray[np.int64]:

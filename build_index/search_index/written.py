@@ -7,7 +7,7 @@ are copied behind all the rest.
 import os
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import faiss
@@ -15,6 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 BYTES_AT_ONCE = 1 << 24
+
+HALF = 2
+"""Bytes of a float16."""
 
 LENGTH, FACTOR = struct.Struct("<Q"), struct.Struct("<f")
 """What FAISS writes before the values of an `IndexScalarQuantizer`, and behind those of an `IndexRefine`."""
@@ -63,6 +66,24 @@ def write_faiss(index: faiss.Index, path: Path) -> None:
     """Write an index as it is."""
     with path.open("wb") as stream:
         faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]  # in no stub
+
+
+def write_flat(vectors: Iterable[NDArray[np.float16]], shape: tuple[int, int], path: Path) -> None:
+    """Write vectors as an index that compares them one by one by inner product; they are its codes, byte for byte.
+
+    Args:
+        vectors: float16 [n, d] each, contiguous.
+        shape: of all of them together.
+        path: where to.
+    """
+    rows, dimension = shape
+    index = faiss.IndexScalarQuantizer(dimension, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
+    index.ntotal = rows
+    head, nothing = faiss.serialize_index(index).tobytes(), LENGTH.pack(0)
+    assert head.endswith(nothing), f"this FAISS has another format than {faiss.__version__} was known for"
+    with path.open("wb") as stream:
+        stream.write(head.removesuffix(nothing) + LENGTH.pack(rows * dimension * HALF))
+        stream.writelines(each.data for each in vectors)
 
 
 def write_refined(index: faiss.IndexRefine, waiting: Waiting, path: Path) -> None:
