@@ -203,8 +203,10 @@ class Begun:
             return self.part
         assert self.concepts is not None
         assert self.vectors is not None
-        vectors = self.vectors.result()  # an encoder that fails is met before the workers are waited for
-        return writer.write_part(self.number, self.first_row, self.rows, self.concepts.result(), vectors)
+        if self.concepts.is_elsewhere:
+            self.vectors.result()  # an encoder that fails is met before the workers are
+        concepts = self.concepts.result()  # found here, while the encoder works
+        return writer.write_part(self.number, self.first_row, self.rows, concepts, self.vectors.result())
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,11 @@ class Pending:
     def __init__(self, tasks: list[Task], futures: list[Future[Found]]) -> None:
         self._tasks, self._futures = tasks, futures
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether workers look for them; this process does when it is asked for the result."""
+        return bool(self._futures)
+
     def result(self) -> Found:
         """The concepts of each caption, in order.
 
