@@ -1,6 +1,7 @@
 """Rewriting an index without the captions that were removed from it, and in few parts; nothing is embedded."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from build_index.export import export_cased, give_up_export, is_export_given_up
 from build_index.faiss_index import write_faiss_index
 from build_index.quality import write_quality
 from build_index.rewriting import is_scattered, require_intact_concepts, rewrite_parts
-from build_index.search_index.state import state_of
+from build_index.search_index.state import lost_settings, state_of
 from build_index.search_index.stored import StoredVectors
 from shards import Index, IndexWriter, Manifest, NoIndex, open_index
 from shards.leftovers import aside_of, before_of, clear, make_way
@@ -21,7 +22,7 @@ from shards.parts import write_array
 from shards.writer import changing
 
 
-def compact(folder: Path) -> tuple[int, int]:
+def compact(folder: Path, tell: Callable[[str], object] = lambda line: None) -> tuple[int, int]:
     """Rewrite an index without its removed captions, small parts gathered; rows and concepts are numbered anew.
 
     The new folder is written beside the old one and takes its name when it is complete; killed at any moment, it is
@@ -30,6 +31,7 @@ def compact(folder: Path) -> tuple[int, int]:
 
     Args:
         folder: an index.
+        tell: is told what a user should know, one line each.
 
     Returns:
         Rows before and after.
@@ -45,6 +47,8 @@ def compact(folder: Path) -> tuple[int, int]:
             if is_export_given_up(folder):  # by a compaction that was killed
                 export_cased(index)
             return index.manifest.rows, index.manifest.rows
+        for note in lost_settings(index):
+            tell(note)
         rows = _replace(folder.resolve(), index)
     return index.manifest.rows, rows
 

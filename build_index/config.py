@@ -139,6 +139,7 @@ class BuildConfig:
         """The CLIP, its prompts and the captions are those of the indexes."""
         others = {"--corpus": self.corpus, "--append": self.append, "--words": self.words, "--limit": self.limit}
         others |= {"--preset": self.preset, "--clip": self.clip, "--concept-prompts": self.concept_prompts}
+        others |= {"--caption-column": self.caption_column, "--data-dir": self.data_dir}
         if beside := [flag for flag, value in others.items() if value]:
             raise ValueError(f"--merge goes without {', '.join(beside)}; captions can be appended afterwards")
         if not self.name:

@@ -108,6 +108,11 @@ class Source:
         return DATASET if is_dataset(self.uri) else _split(self.uri)[0].lstrip(".")
 
     @property
+    def has_columns(self) -> bool:
+        """Whether its captions stand in one of several columns; of a text file every line is one."""
+        return self.kind != "txt"
+
+    @property
     def compression(self) -> str:
         """`.gz`, `.zst`, `.bz2`, `.xz`, or nothing."""
         return _split(self.uri)[1]
@@ -146,6 +151,11 @@ def find_sources(config: BuildConfig) -> list[Source]:
             _require_usable(source.uri, config.out / corpus_name(config))
             known = replace(source, listed=source.listed or flag == "--words", chosen=bool(columns))
             sources.setdefault((source.uri, known.listed), known)
+    if columns and not any(source.has_columns for source in sources.values()):
+        first = next(iter(sources.values())).uri
+        raise CorpusError(
+            f"--caption-column {columns[0]}: {first} has no columns, every line is a caption; leave it out"
+        )
     return list(sources.values())
 
 

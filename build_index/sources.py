@@ -33,7 +33,7 @@ def fingerprint(sources: Sequence[Source]) -> list[Marked]:
 
 def _what_is_read(source: Source) -> str:
     words = f"{_READ}words" if source.listed else ""
-    column = f"{_READ}column={source.columns[0]}" if source.chosen and source.kind != "txt" else ""
+    column = f"{_READ}column={source.columns[0]}" if source.chosen and source.has_columns else ""
     return words + column
 
 

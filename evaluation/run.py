@@ -41,8 +41,8 @@ def evaluate(
     """
     mappings = open_mappings(config, dataset.classes)  # before the work that needs them
     with alone(config.out):
-        run = begin(config.out, labeler, dataset, config.size)
         vocabulary = embed_vocabulary(encoder(), dataset.classes, labeler.retriever.encoder.concept_prompts)
+        run = begin(config.out, labeler, dataset, config.size)  # takes earlier results away
         observer = Observer(labeler, vocabulary, dataset, config.size, run.digest)
         items = dataset.items[: config.limit or None]
         observed = observe_all(items, observer, config.out, bar)

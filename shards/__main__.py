@@ -131,7 +131,7 @@ def _remove(folder: Path, flags: Namespace) -> int:
 def _compact(folder: Path, _flags: Namespace) -> int:
     from build_index.compact import compact  # a search index must be built, which this package cannot do alone
 
-    before, after = compact(folder)
+    before, after = compact(folder, lambda note: print(f"note: {note}"))
     print(f"{folder}: {after:,} captions, {before - after:,} removed ones are gone")
     if after < before and (folder / layout.CASED).is_dir():
         print(f"note: {folder / layout.CASED} was made anew")

@@ -16,7 +16,9 @@ from test_evaluation_answers import by_name
 from test_labeler import CAPTIONS, COLOURS, PlantedPixels, PlantedText, painted
 
 from build_index.config import BuildConfig
+from build_index.encoding import TextEncoder
 from build_index.pipeline import build
+from encoders.errors import EncoderError
 from evaluation import protocol
 from evaluation.__main__ import main
 from evaluation.classes import Classes
@@ -361,6 +363,22 @@ def test_a_second_evaluation_in_a_folder_is_refused(labeler: Labeler, root: Path
         run(labeler, root, tmp_path / "results")
     assert contents(tmp_path / "results") == before
     assert run(labeler, root, tmp_path / "results").observed.earlier == len(PICTURES)
+
+
+def test_a_text_tower_that_cannot_be_loaded_leaves_earlier_results(
+    labeler: Labeler, root: Path, tmp_path: Path
+) -> None:
+    run(labeler, root, tmp_path / "results")
+    before = contents(tmp_path / "results")
+
+    def fails() -> TextEncoder:
+        raise EncoderError("no such weights")
+
+    with pytest.raises(EncoderError, match="no such weights"):
+        evaluate(
+            labeler, open_dataset(DatasetName.FOLDER, root), fails, config_for(root, tmp_path / "results"), NoBar()
+        )
+    assert contents(tmp_path / "results") == before
 
 
 @pytest.mark.parametrize("below", ["", "deeper"])

@@ -235,6 +235,10 @@ def test_what_does_not_go_together(tmp_path: Path) -> None:
             {"corpus": ("demo",), "preset": PresetName.POCKET},
             "--merge goes without --corpus, --preset; captions can be appended",
         ),
+        (
+            {"caption_column": "text", "data_dir": Path("d")},
+            "--merge goes without --caption-column, --data-dir;",
+        ),
         ({"name": ""}, "--merge: give the new index a --name"),
     ],
 )

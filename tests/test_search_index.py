@@ -221,6 +221,19 @@ def test_an_append_says_that_what_the_user_said_is_lost(tmp_path: Path, corpora:
     assert lost_settings(open_index(report.folder)) == ()
 
 
+def test_a_compaction_says_so_too(tmp_path: Path, corpora: tuple[Path, Path]) -> None:
+    index = built(tmp_path, corpora[0])
+    remove(index.folder, None, "q")
+    path = open_index(index.folder).quality_path
+    assert path is not None
+    path.write_bytes(b"?" * path.stat().st_size)
+    notes: list[str] = []
+    compact(index.folder, notes.append)
+    (note,) = notes
+    assert f"{path}: SHA-256" in note
+    assert "--exact-rows and --index-bytes of earlier builds are lost" in note
+
+
 # --- appends ---------------------------------------------------------------------------------------------------------
 
 

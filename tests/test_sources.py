@@ -82,6 +82,15 @@ def test_a_preset_finds_copies_as_they_are_published(tmp_path: Path, corpus: str
     assert source.uri == str(path)
 
 
+def test_a_column_of_lines_of_text_is_refused(tmp_path: Path) -> None:
+    lines, table = tmp_path / "lines.txt", tmp_path / "table.csv"
+    lines.touch()
+    table.touch()
+    with pytest.raises(CorpusError, match=rf"--caption-column x: {lines} has no columns, every line is a caption"):
+        found(str(lines), caption_column="x")
+    assert found(str(lines), str(table), caption_column="x") == [str(lines), str(table)]
+
+
 def test_captions_in_the_folder_of_the_index_are_refused(tmp_path: Path) -> None:
     """The writer deletes what looks like its own unfinished parts, and these look so."""
     path = write_captions(tmp_path / "captions" / "captions-00000.parquet", ROWS)
