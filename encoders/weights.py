@@ -57,6 +57,12 @@ class ClipSource:
         return cls(architecture, pretrained or None, checkpoint)
 
 
+_POSITIONS = {  # of the text tower open_clip makes one name of the other
+    "text": ("positional_embedding", "text.positional_embedding"),
+    "image": ("visual.positional_embedding",),
+}
+
+
 @dataclass(frozen=True)
 class LoadedClip:
     """An open_clip network in evaluation mode, the configuration it was made from, and its source."""
@@ -104,17 +110,17 @@ def _require_text_settings(source: ClipSource, config: dict[str, Any]) -> None:
 
 def _fill(network: Any, checkpoint: Path, held: dict[str, Tensor]) -> None:
     """Fill a network from a file that was checked, also where its weights do not lie where open_clip looks for them."""
-    names = ("positional_embedding", "text.positional_embedding")  # open_clip makes one of the other
-    kept = [prefix + name for prefix in ("", "module.") for name in names]  # its training on several GPUs has a prefix
-    weights = network.state_dict()
-    expected, found = (
-        next((len(tensors[name]) for name in kept if name in tensors), None) for tensors in (weights, held)
-    )
-    if None not in (expected, found) and found != expected:
-        raise EncoderError(  # open_clip would resample them, and its captions would mean something else
-            f"--clip-checkpoint {checkpoint}: its text tower reads {found} tokens, that of this "
-            f"architecture {expected}; name the architecture that the file is of"
+    for tower, names in _POSITIONS.items():
+        kept = [prefix + name for prefix in ("", "module.") for name in names]  # training on several GPUs adds a prefix
+        expected, found = (
+            next((len(tensors[name]) for name in kept if name in tensors), None)
+            for tensors in (network.state_dict(), held)
         )
+        if None not in (expected, found) and found != expected:
+            raise EncoderError(  # open_clip would resample them, and what it sees or reads would mean something else
+                f"--clip-checkpoint {checkpoint}: its {tower} tower has {found} positions, that of this "
+                f"architecture {expected}; name the architecture that the file is of"
+            )
     try:
         open_clip.load_checkpoint(network, str(checkpoint), weights_only=True)
     except Exception:  # of the names that are missing, or of whatever came of them

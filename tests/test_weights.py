@@ -263,6 +263,19 @@ def test_what_is_wrong_with_a_folder_is_said(small: torch.nn.Module, tmp_path: P
 
 
 @pytest.mark.usefixtures("small")
+def test_an_image_tower_for_larger_pictures_is_not_resampled(tmp_path: Path) -> None:
+    """As ViT-L-14's file for 336 pixels is, where ViT-L-14 was named."""
+    side = SMALL["vision_cfg"]["image_size"]
+    larger = {**SMALL, "vision_cfg": {**SMALL["vision_cfg"], "image_size": 2 * side}}
+    save_file(open_clip.CLIP(**larger).state_dict(), tmp_path / "larger.safetensors")
+    cells = (side // SMALL["vision_cfg"]["patch_size"]) ** 2
+    with pytest.raises(
+        EncoderError, match=rf"its image tower has {4 * cells + 1} positions, .*architecture {cells + 1}; name"
+    ):
+        load_clip(ClipSource("small", None, tmp_path / "larger.safetensors"))
+
+
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("custom_text", [False, True])  # which open_clip names the weights of otherwise
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_text_tower_that_reads_more_is_not_resampled(
@@ -276,7 +289,7 @@ def test_a_text_tower_that_reads_more_is_not_resampled(
     weights = {prefix + name: values for name, values in open_clip.CLIP(**longer).state_dict().items()}
     save_file(weights, tmp_path / "longer.safetensors")
     with pytest.raises(
-        EncoderError, match=r"longer\.safetensors: its text tower reads 90 tokens, .*architecture 77; name"
+        EncoderError, match=r"longer\.safetensors: its text tower has 90 positions, .*architecture 77; name"
     ):
         load_clip(ClipSource("small", None, tmp_path / "longer.safetensors"))
 
