@@ -74,9 +74,7 @@ def write_concepts(
     kept = _reusable_concepts(earlier, encoder.prompts)
     words = pa.concat_arrays([NO_WORDS, *(_words(folder, part) for part in kept)])
     unknown = pc.invert(pc.is_in(chosen["text"], value_set=words))
-    new = sorted(
-        chosen["text"].filter(unknown).to_pylist()
-    )  # neighbours begin alike: computed once (encoders.prefixes)
+    new = sorted(chosen["text"].filter(unknown).to_pylist())  # what begins alike is computed once (encoders.prefixes)
     concept_parts, embedded = embed_new_concepts(writer, encoder, kept, new)
     words = pa.concat_arrays([words, pa.array(new, pa.string())])
     return write_concept_tables(writer, parts, concept_parts, words, chosen), embedded

@@ -116,7 +116,7 @@ def leave(array: NDArray[np.generic]) -> None:
 
 
 def widened(halves: NDArray[np.float16]) -> NDArray[np.float32]:
-    """Finite float16 as float32, exactly, in a tenth of the time of `astype`."""
+    """Finite float16 as float32, exactly, in two fifths of the time of `astype`."""
     wide = np.empty(halves.shape, np.float32)
     _widen(np.asarray(halves).view(np.int16).ravel(), wide.ravel())
     return wide
